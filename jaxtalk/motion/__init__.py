@@ -1,1 +1,1 @@
-""""""
+"""Motion spaces, rotations, animators and exchange formats."""
