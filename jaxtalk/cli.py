@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -63,12 +64,23 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments:
-  """A parsed command line: ``command`` ("" is the default action), ``flags`` by name, and the locked ``config``."""
+  """A parsed command line.
+
+  Attributes:
+    command: the word before the flags; "" is the default action.
+    flags: value of every flag of the program, by name.
+    config: the locked config, overrides applied.
+    config_path: FILE[:ARG] it came from.
+    config_module: the imported FILE, for what it defines besides ``get_config``.
+    overrides: dotted path -> text, as typed.
+    help: whether the user asks for help instead.
+  """
 
   command: str
   flags: Mapping[str, Any]
   config: ConfigDict
   config_path: str
+  config_module: ModuleType
   overrides: Mapping[str, str]
   help: bool = False
 
@@ -101,9 +113,17 @@ def parse_config(argv: Sequence[str], program: Program) -> Arguments:
     else:
       hint = nearest(name, known) or nearest(name, _config_paths(path, program), "--config.")
       raise InputError(f"unknown flag --{name}{hint}; see {program.name} --help")
-  config = load_config(path, program.root)
+  config, module = load_config(path, program.root)
   override(config, overrides)
-  return Arguments(command=command, flags=flags, config=config, config_path=path, overrides=overrides, help=wants_help)
+  return Arguments(
+    command=command,
+    flags=flags,
+    config=config,
+    config_path=path,
+    config_module=module,
+    overrides=overrides,
+    help=wants_help,
+  )
 
 
 def main(program: Program, action: Callable[[Arguments], int | None], argv: Sequence[str] | None = None) -> int:
@@ -128,8 +148,18 @@ def main(program: Program, action: Callable[[Arguments], int | None], argv: Sequ
     return 0
 
 
-def load_config(path: str, root: Path) -> ConfigDict:
-  """The locked config of ``FILE[:ARG]``; FILE is looked for from the current folder, then from ``root``."""
+def use_compilation_cache() -> None:
+  """Lets JAX keep compiled programs in the user's cache folder between runs; call before JAX is imported.
+
+  ``JAX_COMPILATION_CACHE_DIR`` in the environment wins.
+  """
+  cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxtalk" / "xla"))
+  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def load_config(path: str, root: Path) -> tuple[ConfigDict, ModuleType]:
+  """The locked config of ``FILE[:ARG]``, and FILE as a module; it is looked for from here, then from ``root``."""
   file, arg = _config_file(path, root)
   spec = importlib.util.spec_from_file_location(f"jaxtalk_config_{file.stem}", file)
   if spec is None or spec.loader is None:
@@ -143,7 +173,7 @@ def load_config(path: str, root: Path) -> ConfigDict:
     raise InputError(f"{file} has no get_config(): a config is a Python file that defines it")
   config = module.get_config(arg) if arg else module.get_config()
   config.lock()
-  return config
+  return config, module
 
 
 def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
@@ -252,7 +282,7 @@ def _config_file(path: str, root: Path) -> tuple[Path, str]:
 
 
 def _config_paths(path: str, program: Program) -> list[str]:
-  return [name for name, _ in leaves(load_config(path, program.root))]
+  return [name for name, _ in leaves(load_config(path, program.root)[0])]
 
 
 def _field(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:

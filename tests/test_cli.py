@@ -107,7 +107,7 @@ def test_broken_config_files(program, source, message):
 def test_help_lists_every_field_with_default_and_comment(program, capsys):
   assert cli.main(program, lambda args: pytest.fail("ran"), ["--help", "--config.seed=3"]) == 0
   text = capsys.readouterr().out
-  for name, _ in cli.leaves(cli.load_config(program.config, program.root)):
+  for name, _ in cli.leaves(cli.parse_config([], program).config):
     assert f"--config.{name} " in text
   assert "the same seed gives the same clips" in text and "years" in text and "output folder" in text
 
