@@ -1,0 +1,86 @@
+"""Cutting a triangle mesh exactly along a level of a scalar field, and walking along the cut."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """What is left where the field is negative.
+
+  Attributes:
+    vertices: (V, 3).
+    faces: (F, 3).
+    on_cut: (V,) bool, vertices that lie on the cut.
+    field: (V,) the field.
+    source: (V,) the original vertex, or the nearer end of the original edge for vertices on the cut.
+    carried: (V, ...) the extra per-vertex values, interpolated.
+  """
+
+  vertices: np.ndarray
+  faces: np.ndarray
+  on_cut: np.ndarray
+  field: np.ndarray
+  source: np.ndarray
+  carried: np.ndarray
+
+
+def clip(vertices: np.ndarray, faces: np.ndarray, field: np.ndarray, carried: np.ndarray) -> Cut:
+  """Keeps the part of the mesh where ``field`` (V,) < 0, splitting the triangles that it crosses."""
+  field = np.where(np.abs(field) < 1e-9, 1e-9, field).astype(np.float64)
+  inside = field < 0
+  count = inside[faces].sum(1)
+  whole = faces[count == 3]
+  two, one = _roll_to(faces[count == 2], inside, False), _roll_to(faces[count == 1], inside, True)
+  edges = np.concatenate([two[:, [0, 1]], two[:, [0, 2]], one[:, [0, 1]], one[:, [0, 2]]])
+  pairs, which = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+  fresh = which.reshape(-1) + len(vertices)
+  n2, n1 = len(two), len(one)
+  p, q, r, s = fresh[:n2], fresh[n2 : 2 * n2], fresh[2 * n2 : 2 * n2 + n1], fresh[2 * n2 + n1 :]
+  new_faces = np.concatenate(
+    [
+      whole,
+      np.stack([p, two[:, 1], two[:, 2]], 1),
+      np.stack([p, two[:, 2], q], 1),
+      np.stack([one[:, 0], r, s], 1),
+    ]
+  )
+  a, b = pairs[:, 0], pairs[:, 1]
+  t = field[a] / (field[a] - field[b])
+
+  def extend(values: np.ndarray) -> np.ndarray:
+    w = t.reshape((-1,) + (1,) * (values.ndim - 1))
+    return np.concatenate([values, values[a] * (1 - w) + values[b] * w])
+
+  source = np.concatenate([np.arange(len(vertices)), np.where(t < 0.5, a, b)])
+  on_cut = np.concatenate([np.zeros(len(vertices), bool), np.ones(len(pairs), bool)])
+  used, packed = np.unique(new_faces, return_inverse=True)
+  everything = Cut(extend(vertices), new_faces, on_cut, extend(field), source, extend(carried))
+  kept = {n: getattr(everything, n)[used] for n in ("vertices", "on_cut", "field", "source", "carried")}
+  return Cut(faces=packed.reshape(-1, 3).astype(np.int32), **kept)
+
+
+def _roll_to(faces: np.ndarray, inside: np.ndarray, wanted: bool) -> np.ndarray:
+  """Rotates each triangle so that its first corner is the only one whose ``inside`` is ``wanted``."""
+  first = np.argmax(inside[faces] == wanted, axis=1)
+  return np.take_along_axis(faces, (first[:, None] + np.arange(3)[None]) % 3, axis=1)
+
+
+def ordered_loop(faces: np.ndarray, on_cut: np.ndarray) -> np.ndarray:
+  """The longest closed walk along border edges whose both ends are on the cut: vertex indices in order."""
+  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+  keys, counts = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+  border = {tuple(k) for k in keys[counts == 1]}
+  following = {int(a): int(b) for a, b in edges if on_cut[a] and on_cut[b] and (min(a, b), max(a, b)) in border}
+  best: list[int] = []
+  while following:
+    start = next(iter(following))
+    walk = [start]
+    while walk[-1] in following:
+      walk.append(following.pop(walk[-1]))
+    if len(walk) > len(best):
+      best = walk
+  return np.array(best[:-1] if best and best[0] == best[-1] else best)

@@ -1,0 +1,234 @@
+"""Plain clothes for head-and-shoulders pictures, cut from the body's own surface so that they fit every morph.
+
+The template (made once with the asset) is the upper body's surface, refined, with three scalar fields on it: height over
+the neckline, distance down the arm, and side. Dressing a person lays it on the person, smooths anatomy away, cuts the
+neckline exactly along a level of the field and sews on a collar with thickness.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+from scipy.spatial import cKDTree
+
+from jaxtalk.core import InputError
+from jaxtalk.studio.collars import COLLARS, Loop, sew
+from jaxtalk.studio.cutting import clip, ordered_loop
+from jaxtalk.studio.mesh import SurfacePart, join, smoothstep, surface_part, unit, vertex_normals
+
+GARMENT_STYLES = ("tshirt", "polo", "hoodie", "sweater", "rollneck", "dungarees")
+
+
+@dataclasses.dataclass(frozen=True)
+class GarmentTemplate:
+  """Arrays that lay a garment on any morph; indices are base mesh vertices until ``reindex``.
+
+  Attributes:
+    index: (G,) the body vertex under each template vertex.
+    faces: (H, 3) triangles over the G template vertices.
+    neck: (G,) metres (on the base mesh) above the plane of a crew neckline, negative below it.
+    arm: (G,) distance past the shoulder joint as a share of the upper arm, signed: positive on the left arm.
+    chest: (G,) bool, the breasts, which cloth spans instead of following.
+    shoulders: (2, R) rings of body vertices around the left and right shoulder joint (their mean is the joint).
+    body_faces: (F, 3) the body triangles under the template, for hiding.
+    body_neck: (F,) highest ``neck`` of each of those triangles.
+  """
+
+  index: np.ndarray
+  faces: np.ndarray
+  neck: np.ndarray
+  arm: np.ndarray
+  chest: np.ndarray
+  shoulders: np.ndarray
+  body_faces: np.ndarray
+  body_neck: np.ndarray
+
+  def required_vertices(self) -> np.ndarray:
+    """Sorted unique vertex indices that must survive packing."""
+    return np.unique(np.concatenate([getattr(self, n).reshape(-1) for n in _INDEX_FIELDS]))
+
+  def reindex(self, index_map: np.ndarray) -> GarmentTemplate:
+    """The same template after packing; ``index_map[old]`` is the new index, negative if dropped (an InputError)."""
+    changed = {name: index_map[getattr(self, name)] for name in _INDEX_FIELDS}
+    for name, value in changed.items():
+      if (value < 0).any():
+        raise InputError(f"garment {name} needs vertices that the packed mesh drops; keep required_vertices()")
+    return dataclasses.replace(self, **changed)
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """For an npz; ``GarmentTemplate(**arrays)`` is the way back."""
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+_INDEX_FIELDS = ("index", "shoulders", "body_faces")
+
+
+def garment_template(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, np.ndarray]) -> GarmentTemplate:
+  """Builds the template from the base mesh; called once, when the asset is made.
+
+  Args:
+    vertices: (N, 3) base mesh, metres, Y up, face +Z.
+    faces: (F, 3) triangles of the body.
+    groups: vertex indices of "joint-l-shoulder", "joint-r-shoulder", "joint-l-elbow", "joint-neck".
+  """
+  neck = _neck_height(vertices, vertices[groups["joint-neck"]].mean(0))
+  shoulder, elbow = (vertices[groups[f"joint-l-{n}"]].mean(0) for n in ("shoulder", "elbow"))
+  mirrored = np.concatenate([np.abs(vertices[:, :1]), vertices[:, 1:]], axis=1)
+  arm = _down_the_arm(mirrored, shoulder, elbow)
+  level = vertices[:, 1] > shoulder[1] - 0.24
+  inside = level & (arm < 0.78) & (neck < 0.055) & (mirrored[:, 0] < elbow[0])
+  chosen = faces[inside[faces].all(1)]
+  index, local = np.unique(chosen, return_inverse=True)
+  sign = np.sign(vertices[:, 0])
+  upper_body = np.unique(chosen)
+  shoulders = []
+  for side in (1, -1):
+    gap = np.linalg.norm(vertices[upper_body] - shoulder * [side, 1, 1], axis=1)
+    shoulders.append(upper_body[np.argsort(gap)[:24]])
+  return GarmentTemplate(
+    index=index,
+    faces=local.reshape(-1, 3).astype(np.int32),
+    neck=neck[index].astype(np.float32),
+    arm=(arm * sign)[index].astype(np.float32),
+    chest=_breasts(vertices, shoulder)[index],
+    shoulders=np.stack(shoulders),
+    body_faces=chosen,
+    body_neck=neck[chosen].max(1).astype(np.float32),
+  )
+
+
+def _down_the_arm(vertices: np.ndarray, shoulder: np.ndarray, elbow: np.ndarray) -> np.ndarray:
+  """Share of the way from shoulder to elbow, 0 on the trunk: only what lies close to the bone is arm."""
+  bone = elbow - shoulder
+  along = (vertices - shoulder) @ bone / (bone @ bone)
+  apart = np.linalg.norm(vertices - shoulder - along[:, None] * bone, axis=1)
+  return np.maximum(along, 0.0) * smoothstep(0.082, 0.062, apart)
+
+
+def _breasts(vertices: np.ndarray, shoulder: np.ndarray) -> np.ndarray:
+  """(N,) bool: within 9 cm of the tip of either breast of the base mesh."""
+  x, y, z = vertices.T
+  around = (x > 0.04) & (x < 0.15) & (y < shoulder[1] - 0.05) & (y > shoulder[1] - 0.22)
+  tip = vertices[np.flatnonzero(around)[np.argmax(z[around])]]
+  return np.minimum(*(np.linalg.norm(vertices - tip * [side, 1, 1], axis=1) for side in (1, -1))) < 0.09
+
+
+def _neck_height(vertices: np.ndarray, joint: np.ndarray) -> np.ndarray:
+  """Metres above a wide cone around the neck whose apex plane passes the notch of the collar bones and the root of the
+  neck behind: positive on the neck, ever more negative over the shoulders."""
+  axis = unit(np.array([0.0, 1.0, 0.58]))
+  offset = vertices - (joint + [0.0, -0.0165, 0.0207])
+  height = offset @ axis
+  radius = np.linalg.norm(offset - height[:, None] * axis, axis=1)
+  return height - 0.8 * np.maximum(radius - 0.05, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Garment:
+  """A dressed person.
+
+  Attributes:
+    part: the clothes.
+    hidden: (F,) bool over the template's ``body_faces``: triangles that the clothes cover, not to be drawn.
+  """
+
+  part: SurfacePart
+  hidden: np.ndarray
+
+
+def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng: np.random.Generator) -> Garment:
+  """Clothes one person in the neutral pose.
+
+  Args:
+    body_vertices: (N, 3) the morphed person, indexed as the template is.
+    style: one of ``GARMENT_STYLES``.
+
+  Raises:
+    InputError: an unknown style.
+  """
+  if style not in COLLARS:
+    raise InputError(f"clothes {style!r} are unknown; choose one of {', '.join(COLLARS)}")
+  collar = COLLARS[style]
+  scale = _scale(body_vertices, template)
+  skin = body_vertices[template.index].astype(np.float64)
+  skin = lower_arms(skin, body_vertices, template)
+  cloth = _drape(skin, template, collar.thickness * scale, collar.looseness * scale, scale)
+  cut = clip(cloth, template.faces, template.neck - collar.level, template.neck)
+  normals = vertex_normals(cut.vertices, cut.faces)
+  loop = ordered_loop(cut.faces, cut.on_cut)
+  bind = template.index[cut.source]
+  around = np.arctan2(cut.vertices[:, 0], cut.vertices[:, 2] - cut.vertices[loop, 2].mean())
+  body = surface_part(
+    cut.vertices,
+    cut.faces,
+    normals=normals,
+    coord=np.stack([around * 0.15, cut.vertices[:, 1]], 1),
+    shade=1 - 0.3 * smoothstep(-0.02, 0.0, cut.field),
+    two_sided=True,
+    bind=bind,
+  )
+  edge = Loop.around(cut.vertices[loop], normals[loop], scale)
+  pieces = [body] + [_bind(piece, cut.vertices, bind) for piece in sew(collar, edge, rng)]
+  return Garment(part=join(pieces), hidden=template.body_neck < collar.level - 0.012)
+
+
+def _bind(piece: SurfacePart, vertices: np.ndarray, bind: np.ndarray) -> SurfacePart:
+  return dataclasses.replace(piece, bind=bind[cKDTree(vertices).query(piece.vertices)[1]].astype(np.int32))
+
+
+def _scale(body_vertices: np.ndarray, template: GarmentTemplate) -> float:
+  """Shoulder width relative to the base mesh's."""
+  left, right = body_vertices[template.shoulders].mean(1)
+  return float(np.linalg.norm(left - right) / 0.335)
+
+
+def lower_arms(skin: np.ndarray, body_vertices: np.ndarray, template: GarmentTemplate) -> np.ndarray:
+  """Lets the arms hang: turns them about the shoulder joints, more the farther past the joint."""
+  out = skin.copy()
+  for side, joint in zip((1, -1), body_vertices[template.shoulders].mean(1), strict=True):
+    amount = smoothstep(-0.1, 0.35, template.arm * side) * ((template.arm * side) > 0)
+    angle = -side * np.radians(30.0) * amount
+    x, y = skin[:, 0] - joint[0], skin[:, 1] - joint[1]
+    moved = np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)], 1) + joint[:2]
+    out[:, :2] = np.where((angle != 0)[:, None], moved, out[:, :2])
+  return out
+
+
+def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose: float, scale: float) -> np.ndarray:
+  """Offsets the skin by ``thickness``, more (``loose``) below the shoulders, smooths, and keeps outside the skin."""
+  faces = template.faces
+  normals = vertex_normals(skin, faces)
+  below = smoothstep(0.0, -0.16, template.neck)
+  offset = thickness + loose * below
+  average = _averaging(faces, len(skin))
+  smooth_offset = skin + normals * offset[:, None]
+  for _ in range(10):
+    smooth_offset = 0.3 * smooth_offset + 0.7 * (average @ smooth_offset)
+  gap = ((smooth_offset - skin) * normals).sum(1)
+  cloth = smooth_offset + normals * np.maximum(0.6 * offset - gap, 0)[:, None]
+  cloth = _span(cloth, average, template.chest)
+  for _ in range(2):
+    cloth = 0.5 * cloth + 0.5 * (average @ cloth)
+  return cloth
+
+
+def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np.ndarray:
+  """Replaces the ``free`` vertices by a thin plate stretched between the others."""
+  roughness = sparse.identity(len(cloth)) - average
+  bending = (roughness.T @ roughness).tocsr()[free]
+  out = cloth.copy()
+  out[free] = spsolve(bending[:, free].tocsc(), -(bending[:, ~free] @ cloth[~free]))
+  return out
+
+
+def _averaging(faces: np.ndarray, count: int) -> sparse.csr_matrix:
+  """Row-stochastic average of the neighbours; vertices on the mesh's border stay where they are."""
+  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+  edges = np.concatenate([edges, edges[:, ::-1]])
+  matrix = sparse.csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+  border = np.asarray((matrix == 1).sum(1)).reshape(-1) > 0
+  inner = sparse.diags((~border).astype(float)) @ (matrix > 0).astype(float) + sparse.diags(border.astype(float))
+  return (sparse.diags(1.0 / np.asarray(inner.sum(1)).reshape(-1)) @ inner).tocsr()
