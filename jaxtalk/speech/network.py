@@ -1,0 +1,141 @@
+"""The built-in text-to-speech network, opened once per process, with its durations exposed.
+
+``hibari-tts`` (Apache-2.0) carries text analysis and an ONNX network in its wheel. The network turns phoneme ids into
+the parameters of a small vocoder, and inside the graph it predicts how long each phoneme lasts; that tensor is not
+among its outputs. ``with_output`` makes it one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+
+import numpy as np
+
+from jaxtalk.core import MissingAssetError
+
+SAMPLE_RATE = 24_000
+HOP = 300  # samples a vocoder frame: 12.5 ms
+FRAME = HOP / SAMPLE_RATE
+DURATIONS = "/Clip_output_0"  # float32 (L,): units of two frames (25 ms) per id; their sum is half the frame count
+MAX_IDS = 400  # one call of the network
+PADDING_ID = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocoded:
+  """Parameters of F vocoder frames; the five spectra are (601, F) float32 over 0-12 kHz in steps of 20 Hz.
+
+  The sound is ``exp(harmonic) e^(i pi tanh(theta)) STFT(pulses(f0)) + exp(noise) Z + exp(residual) e^(i phi)``: voice,
+  breath, and a part with phases of its own that carries fricatives, bursts and onsets.
+  """
+
+  harmonic: np.ndarray
+  theta: np.ndarray
+  noise: np.ndarray
+  residual: np.ndarray
+  phi: np.ndarray
+  f0_hz: np.ndarray
+
+  @property
+  def num_frames(self) -> int:
+    return len(self.f0_hz)
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+  """A word or mark of the text and its phonemes in hibari's alphabet; ``spaced`` says that white space follows."""
+
+  text: str
+  phonemes: str
+  spaced: bool
+
+
+class Network:
+  """Text analysis and the acoustic network."""
+
+  def __init__(self):
+    try:
+      import hibari
+      import onnxruntime
+    except ImportError as error:
+      raise MissingAssetError(f"the built-in voice needs {error.name!r}: pip install hibari-tts") from error
+    self._tts = hibari.Hibari()
+    with open(self._tts.model_path, "rb") as file:
+      model = with_output(file.read(), DURATIONS)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums in the same order everywhere
+    options.log_severity_level = 3
+    # hibari's own session lacks the extra output; it is replaced, not kept beside the new one.
+    self._tts.sess = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    self._outputs = [output.name for output in self._tts.sess.get_outputs()]
+
+  @property
+  def vocabulary(self) -> dict[str, int]:
+    """Phoneme character -> id."""
+    return self._tts.vocab
+
+  def sentences(self, text: str) -> list[list[Token]]:
+    """Tokens with phonemes, one list a sentence, as the text-to-speech front end reads them."""
+    from hibari.g2p.normalize import normalize
+
+    g2p = self._tts.g2p
+    read = []
+    for sentence in self._tts.split_sentences(text):
+      tokens = g2p.phonemize_tokens(g2p.tokenize(normalize(sentence)))
+      read.append([Token(t.text, t.phonemes or "", bool(t.whitespace)) for t in tokens])
+    return read
+
+  def run(self, phonemes: str, speed: float) -> tuple[Vocoded, np.ndarray]:
+    """Vocoder parameters and the duration of every id in frames (leading pad, one per character, trailing pad).
+
+    Args:
+      phonemes: characters of ``vocabulary`` only.
+      speed: 1 is the voice's own pace, 2 is twice as fast.
+    """
+    ids = [PADDING_ID, *(self.vocabulary[c] for c in phonemes), PADDING_ID]
+    feeds = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([speed], np.float32)}
+    out = dict(zip(self._outputs, self._tts.sess.run(None, feeds), strict=True))
+    spectra = [out[name][0] for name in ("lh", "theta", "ln", "lr", "phi")]
+    return Vocoded(*spectra, f0_hz=out["f0"][0]), 2 * np.rint(out[DURATIONS].reshape(-1)).astype(np.int64)
+
+
+@functools.cache
+def network() -> Network:
+  """The process's one network; the first call takes about half a second."""
+  return Network()
+
+
+def version() -> str:
+  """Version of the installed voice, for provenance."""
+  return importlib.metadata.version("hibari-tts")
+
+
+def with_output(model: bytes, tensor: str) -> bytes:
+  """A serialised ONNX model with one more graph output, the float32 tensor ``tensor`` of the graph.
+
+  Protocol buffers define that when a field holding a message occurs twice, parsers merge the two, and that repeated
+  fields are joined (protobuf.dev, "Encoding: Last One Wins"; ``MergeFrom``). So appending a second ``ModelProto.graph``
+  that holds nothing but one ``output`` adds that output, whatever the rest of the file looks like, and no ONNX tooling
+  is needed. The numbers are those of onnx.proto: ModelProto.graph = 7, GraphProto.output = 12, ValueInfoProto.name = 1
+  and .type = 2, TypeProto.tensor_type = 1, TypeProto.Tensor.elem_type = 1 (FLOAT = 1).
+  """
+  float_tensor = _message(1, _varint(1 << 3) + _varint(1))
+  value_info = _message(1, tensor.encode()) + _message(2, float_tensor)
+  return model + _message(7, _message(12, value_info))
+
+
+def _message(field: int, payload: bytes) -> bytes:
+  """A length-delimited field: tag, length, payload."""
+  return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+  """Base-128, least significant group first."""
+  out = bytearray()
+  while value > 0x7F:
+    out.append(value & 0x7F | 0x80)
+    value >>= 7
+  out.append(value)
+  return bytes(out)
