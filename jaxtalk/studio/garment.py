@@ -1,7 +1,7 @@
 """Plain clothes for head-and-shoulders pictures, cut from the body's own surface so that they fit every morph.
 
-The template (made once with the asset) is the upper body's surface, refined, with three scalar fields on it: height over
-the neckline, distance down the arm, and side. Dressing a person lays it on the person, smooths anatomy away, cuts the
+The template (made once with the asset) is the upper body's surface with two scalar fields on it: height over the
+neckline and distance down the arm. Dressing a person lays it on the person, smooths anatomy away, cuts the
 neckline exactly along a level of the field and sews on a collar with thickness.
 """
 
@@ -78,7 +78,7 @@ def garment_template(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, 
   shoulder, elbow = (vertices[groups[f"joint-l-{n}"]].mean(0) for n in ("shoulder", "elbow"))
   mirrored = np.concatenate([np.abs(vertices[:, :1]), vertices[:, 1:]], axis=1)
   arm = _down_the_arm(mirrored, shoulder, elbow)
-  level = vertices[:, 1] > shoulder[1] - 0.24
+  level = vertices[:, 1] > shoulder[1] - 0.28
   inside = level & (arm < 0.78) & (neck < 0.055) & (mirrored[:, 0] < elbow[0])
   chosen = faces[inside[faces].all(1)]
   index, local = np.unique(chosen, return_inverse=True)
@@ -93,7 +93,7 @@ def garment_template(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, 
     faces=local.reshape(-1, 3).astype(np.int32),
     neck=neck[index].astype(np.float32),
     arm=(arm * sign)[index].astype(np.float32),
-    chest=_breasts(vertices, shoulder)[index],
+    chest=_breasts(vertices, chosen, shoulder)[index],
     shoulders=np.stack(shoulders),
     body_faces=chosen,
     body_neck=neck[chosen].max(1).astype(np.float32),
@@ -108,11 +108,13 @@ def _down_the_arm(vertices: np.ndarray, shoulder: np.ndarray, elbow: np.ndarray)
   return np.maximum(along, 0.0) * smoothstep(0.082, 0.062, apart)
 
 
-def _breasts(vertices: np.ndarray, shoulder: np.ndarray) -> np.ndarray:
-  """(N,) bool: within 9 cm of the tip of either breast of the base mesh."""
-  x, y, z = vertices.T
-  around = (x > 0.04) & (x < 0.15) & (y < shoulder[1] - 0.05) & (y > shoulder[1] - 0.22)
-  tip = vertices[np.flatnonzero(around)[np.argmax(z[around])]]
+def _breasts(vertices: np.ndarray, faces: np.ndarray, shoulder: np.ndarray) -> np.ndarray:
+  """(N,) bool: within 9 cm of either nipple of the base mesh, which is where its front is meshed most finely."""
+  corners = vertices[faces]
+  area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+  x, y, z = corners.mean(1).T
+  front = (x > 0.03) & (x < 0.15) & (y < shoulder[1] - 0.05) & (y > shoulder[1] - 0.2) & (z > shoulder[2] + 0.05)
+  tip = corners[np.flatnonzero(front)[np.argmin(area[front])]].mean(0)
   return np.minimum(*(np.linalg.norm(vertices - tip * [side, 1, 1], axis=1) for side in (1, -1))) < 0.09
 
 
@@ -210,17 +212,18 @@ def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose:
   gap = ((smooth_offset - skin) * normals).sum(1)
   cloth = smooth_offset + normals * np.maximum(0.6 * offset - gap, 0)[:, None]
   cloth = _span(cloth, average, template.chest)
-  for _ in range(2):
+  for _ in range(4):
     cloth = 0.5 * cloth + 0.5 * (average @ cloth)
   return cloth
 
 
 def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np.ndarray:
-  """Replaces the ``free`` vertices by a thin plate stretched between the others."""
+  """Replaces the ``free`` vertices by a membrane stretched between the others."""
+  free = free & (average.diagonal() == 0)  # the border is fixed
   roughness = sparse.identity(len(cloth)) - average
-  bending = (roughness.T @ roughness).tocsr()[free]
+  rows = roughness.tocsr()[free]
   out = cloth.copy()
-  out[free] = spsolve(bending[:, free].tocsc(), -(bending[:, ~free] @ cloth[~free]))
+  out[free] = spsolve(rows[:, free].tocsc(), -(rows[:, ~free] @ cloth[~free]))
   return out
 
 
