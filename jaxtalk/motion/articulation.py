@@ -91,11 +91,9 @@ SHAPES: dict[str, Shape] = {
   "P": Shape(gap=0.030, jaw=0.06, lips=1.2, teeth=0.9),
 }
 
+_OWN = ("AA", "AE", "AH", "AO", "EH", "IH", "IY", "ER", "UH", "UW", "W", "Y", "R", "L", "K", "HH")
 _ARPABET_SHAPES: dict[str, tuple[str, ...]] = {
-  **{
-    name: (name,)
-    for name in ("AA", "AE", "AH", "AO", "EH", "IH", "IY", "ER", "UH", "UW", "W", "Y", "R", "L", "K", "HH")
-  },
+  **{name: (name,) for name in _OWN},
   **dict.fromkeys(("P", "B", "M", "EM"), ("P",)),
   **dict.fromkeys(("F", "V"), ("F",)),
   **dict.fromkeys(("TH", "DH"), ("TH",)),
@@ -107,21 +105,8 @@ _ARPABET_SHAPES: dict[str, tuple[str, ...]] = {
   **{"EL": ("L",), "AX": ("schwa",), "AXR": ("ER",), "IX": ("IH",), "UX": ("UW",)},
   **{"AW": ("AA", "UH"), "AY": ("AA", "IY"), "EY": ("EH", "IY"), "OW": ("OW", "UW"), "OY": ("AO", "IY")},
 }
-_VISEME_SHAPES = {
-  **{
-    "sil": "rest",
-    "PP": "P",
-    "FF": "F",
-    "TH": "TH",
-    "DD": "T",
-    "kk": "K",
-    "CH": "SH",
-    "SS": "S",
-    "nn": "N",
-    "RR": "R",
-  },
-  **{"aa": "AA", "E": "EH", "I": "IY", "O": "OW", "U": "UW"},
-}
+_ORDER = ("rest", "P", "F", "TH", "T", "K", "SH", "S", "N", "R", "AA", "EH", "IY", "OW", "UW")
+_VISEME_SHAPES = dict(zip(ph.VISEMES, _ORDER, strict=True))
 
 
 def shapes_of(symbol: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The energy- and spectrum-driven fallback, for recordings whose phones are not known.
 
 It does not recognise speech. Jaw and lips follow loudness, the balance of low and high bands spreads or rounds the
-lips, hiss brings the teeth together, and sharp dips of loudness inside speech close the lips, as if each were a /p b m/.
-So the mouth moves with the sound and looks alive, but its shapes are guesses: use phones where there are any.
+lips, hiss brings the teeth together, and sharp dips of loudness inside speech close the lips, as if each were one of
+/p b m/. So the mouth moves with the sound and looks alive, but its shapes are guesses: use phones where there are any.
 """
 
 from __future__ import annotations

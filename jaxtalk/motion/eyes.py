@@ -19,7 +19,7 @@ _CLOSING, _SHUT, _OPENING = 0.085, 0.05, 0.17  # seconds; about 180 ms at half h
 
 
 def blink_rate(style: MotionStyle, age: float, proto: Prototype) -> float:
-  """Blinks a second: the style's rate holds at age 12; younger children blink less, adults more (Zametkin et al. 1979)."""
+  """Blinks a second: the style's at age 12, less in younger children, more in adults (Zametkin et al. 1979)."""
   return style.blink_rate / 60.0 * float(np.interp(age, [3.0, 12.0, 20.0], [0.75, 1.0, 1.4])) * proto.blinks
 
 
@@ -71,7 +71,7 @@ def gaze_targets(
   share = float(np.clip(style.gaze_aversion, 0.0, 0.9))
   anchors = np.concatenate([cues.pauses[:, 0], cues.phrases])
   times, targets, away = [0.0], [_face_point(rng)], [False]
-  averted = rng.uniform() < share and share > 0.0
+  averted = bool(rng.uniform() < 0.5 * share)
   now = 0.0
   if averted:
     targets, away = [_aside(rng, proto)], [True]

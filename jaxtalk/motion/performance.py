@@ -113,7 +113,7 @@ def _add_accents(values: np.ndarray, t: np.ndarray, cues: Cues, manner: Manner) 
   amount = manner.style.expressiveness * head.liveliness(manner.age)
   values_of = {name: np.zeros_like(t) for name in ("browInnerUp", "browOuterUp", "browDown")}
   if len(cues.accents):
-    chosen = rng.uniform(size=len(cues.accents)) < 0.25 + 0.35 * cues.strengths
+    chosen = rng.uniform(size=len(cues.accents)) < 0.10 + 0.30 * cues.strengths
     height = chosen * rng.uniform(0.10, 0.34, len(chosen)) * (0.5 + 0.5 * cues.strengths)
     length = rng.uniform(0.14, 0.24, len(chosen))
     waves = curves.pulse(
@@ -128,4 +128,4 @@ def _add_accents(values: np.ndarray, t: np.ndarray, cues: Cues, manner: Manner) 
     idle = 0.025 * np.clip(curves.noise(t, rng, 1.3), -1.0, 2.0) + 0.02
     mouth.add(values, name, amount * track + np.maximum(idle, 0.0))
   mouth.add(values, "eyeSquint", 0.04 + 0.03 * np.clip(curves.noise(t, rng, 1.7), -1.0, 2.0))
-  mouth.add(values, "cheekSquint", 0.10 * amount * cues.loudness_at(t) ** 2)
+  mouth.add(values, "cheekSquint", 0.12 * amount * np.interp(t, cues.times, curves.smooth(cues.loudness, 0.01, 0.15)))
