@@ -16,19 +16,19 @@ class Cut:
     faces: (F, 3).
     on_cut: (V,) bool, vertices that lie on the cut.
     field: (V,) the field.
-    source: (V,) the original vertex, or the nearer end of the original edge for vertices on the cut.
-    carried: (V, ...) the extra per-vertex values, interpolated.
+    parents: (V, 2) the ends of the original edge that a vertex lies on (twice the same for an original vertex).
+    share: (V,) how far along that edge.
   """
 
   vertices: np.ndarray
   faces: np.ndarray
   on_cut: np.ndarray
   field: np.ndarray
-  source: np.ndarray
-  carried: np.ndarray
+  parents: np.ndarray
+  share: np.ndarray
 
 
-def clip(vertices: np.ndarray, faces: np.ndarray, field: np.ndarray, carried: np.ndarray) -> Cut:
+def clip(vertices: np.ndarray, faces: np.ndarray, field: np.ndarray) -> Cut:
   """Keeps the part of the mesh where ``field`` (V,) < 0, splitting the triangles that it crosses."""
   field = np.where(np.abs(field) < 1e-9, 1e-9, field).astype(np.float64)
   inside = field < 0
@@ -51,16 +51,24 @@ def clip(vertices: np.ndarray, faces: np.ndarray, field: np.ndarray, carried: np
   a, b = pairs[:, 0], pairs[:, 1]
   t = field[a] / (field[a] - field[b])
 
-  def extend(values: np.ndarray) -> np.ndarray:
-    w = t.reshape((-1,) + (1,) * (values.ndim - 1))
-    return np.concatenate([values, values[a] * (1 - w) + values[b] * w])
-
-  source = np.concatenate([np.arange(len(vertices)), np.where(t < 0.5, a, b)])
-  on_cut = np.concatenate([np.zeros(len(vertices), bool), np.ones(len(pairs), bool)])
+  own = np.arange(len(vertices))
+  parents = np.concatenate([np.stack([own, own], 1), pairs])
+  share = np.concatenate([np.zeros(len(vertices)), t])
   used, packed = np.unique(new_faces, return_inverse=True)
-  everything = Cut(extend(vertices), new_faces, on_cut, extend(field), source, extend(carried))
-  kept = {n: getattr(everything, n)[used] for n in ("vertices", "on_cut", "field", "source", "carried")}
-  return Cut(faces=packed.reshape(-1, 3).astype(np.int32), **kept)
+  parents, share = parents[used], share[used]
+
+  def blend(values: np.ndarray) -> np.ndarray:
+    w = share.reshape((-1,) + (1,) * (values.ndim - 1))
+    return values[parents[:, 0]] * (1 - w) + values[parents[:, 1]] * w
+
+  return Cut(
+    vertices=blend(vertices),
+    faces=packed.reshape(-1, 3).astype(np.int32),
+    on_cut=used >= len(vertices),
+    field=blend(field),
+    parents=parents,
+    share=share,
+  )
 
 
 def _roll_to(faces: np.ndarray, inside: np.ndarray, wanted: bool) -> np.ndarray:

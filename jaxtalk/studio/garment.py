@@ -158,10 +158,11 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
   skin = body_vertices[template.index].astype(np.float64)
   skin = lower_arms(skin, body_vertices, template)
   cloth = _drape(skin, template, collar.thickness * scale, collar.looseness * scale, scale)
-  cut = clip(cloth, template.faces, template.neck - collar.level, template.neck)
+  cut = clip(cloth, template.faces, template.neck - collar.level)
   normals = vertex_normals(cut.vertices, cut.faces)
   loop = ordered_loop(cut.faces, cut.on_cut)
-  bind = template.index[cut.source]
+  bind_index = template.index[cut.parents][:, [0, 1, 1]]
+  bind_weight = np.stack([1 - cut.share, cut.share, 0 * cut.share], 1)
   around = np.arctan2(cut.vertices[:, 0], cut.vertices[:, 2] - cut.vertices[loop, 2].mean())
   body = surface_part(
     cut.vertices,
@@ -170,15 +171,18 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
     coord=np.stack([around * 0.15, cut.vertices[:, 1]], 1),
     shade=1 - 0.3 * smoothstep(-0.02, 0.0, cut.field),
     two_sided=True,
-    bind=bind,
+    bind_index=bind_index,
+    bind_weight=bind_weight,
   )
   edge = Loop.around(cut.vertices[loop], normals[loop], scale)
-  pieces = [body] + [_bind(piece, cut.vertices, bind) for piece in sew(collar, edge, rng)]
+  pieces = [body] + [_bind(piece, body) for piece in sew(collar, edge, rng)]
   return Garment(part=join(pieces), hidden=template.body_neck < collar.level - 0.012)
 
 
-def _bind(piece: SurfacePart, vertices: np.ndarray, bind: np.ndarray) -> SurfacePart:
-  return dataclasses.replace(piece, bind=bind[cKDTree(vertices).query(piece.vertices)[1]].astype(np.int32))
+def _bind(piece: SurfacePart, cloth: SurfacePart) -> SurfacePart:
+  """Lets a sewn-on piece move as the cloth next to it."""
+  near = cKDTree(cloth.vertices).query(piece.vertices)[1]
+  return dataclasses.replace(piece, bind_index=cloth.bind_index[near], bind_weight=cloth.bind_weight[near])
 
 
 def _scale(body_vertices: np.ndarray, template: GarmentTemplate) -> float:

@@ -21,8 +21,8 @@ class SurfacePart:
     shade: (V,) float32 in [0, 1], a factor like ambient occlusion (roots, inner locks and folds are darker).
     tint: (V,) float32 in [-1, 1], the same value over a lock: colour variation.
     two_sided: whether the back of the surface can be seen; then flip the normal towards the camera.
-    bind: (V,) int32 the vertex of the body whose bone weights this vertex takes; -1 for hair, which is rigid on the
-      head bone.
+    bind_index, bind_weight: (V, 3) int32 and float32: vertices of the body whose bone weights this vertex mixes, weights
+      summing to 1; (0, 3) for hair, which is rigid on the head bone.
     layer: (V,) float32: 0 the main material, 1 trim (ribbed collar, hair tie, buttons).
   """
 
@@ -34,7 +34,8 @@ class SurfacePart:
   shade: np.ndarray
   tint: np.ndarray
   two_sided: bool
-  bind: np.ndarray
+  bind_index: np.ndarray
+  bind_weight: np.ndarray
   layer: np.ndarray
 
 
@@ -48,7 +49,8 @@ def surface_part(
   shade: np.ndarray | float = 1.0,
   tint: np.ndarray | float = 0.0,
   two_sided: bool = False,
-  bind: np.ndarray | int = -1,
+  bind_index: np.ndarray | None = None,
+  bind_weight: np.ndarray | None = None,
   layer: np.ndarray | float = 0.0,
 ) -> SurfacePart:
   """A ``SurfacePart`` with the given arrays cast and the others filled in (normals from the faces)."""
@@ -63,7 +65,8 @@ def surface_part(
     shade=np.clip(np.broadcast_to(np.asarray(shade, np.float32), (count,)), 0.0, 1.0),
     tint=np.clip(np.broadcast_to(np.asarray(tint, np.float32), (count,)), -1.0, 1.0),
     two_sided=two_sided,
-    bind=np.broadcast_to(np.asarray(bind, np.int32), (count,)),
+    bind_index=np.zeros((0, 3), np.int32) if bind_index is None else np.asarray(bind_index, np.int32),
+    bind_weight=np.zeros((0, 3), np.float32) if bind_weight is None else np.asarray(bind_weight, np.float32),
     layer=np.broadcast_to(np.asarray(layer, np.float32), (count,)),
   )
 
