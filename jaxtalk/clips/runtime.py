@@ -1,0 +1,42 @@
+"""How JAX is set up for a program: a compilation cache that outlives the process, and one device a CPU core."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+  """``$JAXTALK_CACHE``, or ``jaxtalk`` in the user's cache folder (``$XDG_CACHE_HOME``, by default ``~/.cache``)."""
+  if chosen := os.environ.get("JAXTALK_CACHE"):
+    return Path(chosen)
+  return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxtalk"
+
+
+def num_cores() -> int:
+  """Cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def setup_jax() -> None:
+  """Call once, before anything runs on a device; what cannot be set up is a warning and costs only time."""
+  import jax  # here, so that importing this module does not load JAX
+
+  cache = cache_dir() / "xla"
+  try:
+    cache.mkdir(parents=True, exist_ok=True)
+    if not os.access(cache, os.W_OK):
+      raise PermissionError(13, os.strerror(13))
+  except OSError as error:
+    warnings.warn(f"no compilation cache in {cache} ({error.strerror}): every run compiles anew", stacklevel=2)
+  else:
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+  if not chosen:
+    try:
+      jax.config.update("jax_num_cpu_devices", num_cores())  # a CPU "device" a core: frames are shared out over them
+    except RuntimeError:
+      pass  # the program that called us has used its devices already: they stay as they are
