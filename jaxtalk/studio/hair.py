@@ -1,4 +1,4 @@
-"""Hair for one person: a style's locks grown over the person's own skull."""
+"""Hair for one person: the table of styles, and growing one of them over the person's own skull."""
 
 from __future__ import annotations
 
@@ -7,93 +7,69 @@ import dataclasses
 import numpy as np
 
 from jaxtalk.core import InputError
-from jaxtalk.studio.locks import cap, cut_curves, grow, mass_normal, ribbons, scatter_roots
-from jaxtalk.studio.mesh import SurfacePart, join, smoothstep, unit
+from jaxtalk.studio.hair_fall import Coils, Fall, grow_coils, grow_fall
+from jaxtalk.studio.hair_gathered import Gathered, grow_gathered
+from jaxtalk.studio.mesh import SurfacePart, join
 from jaxtalk.studio.scalp import ScalpRegion, Skull
 
-CROWN = np.array([0.0, 0.085, -0.05])
-DOWN_DIRECTION = np.array([0.0, -1.0, 0.0])
-Table = tuple[tuple[float, float], ...]
+
+@dataclasses.dataclass(frozen=True)
+class HairStyle:
+  """How a style is made, and on whom it is usual (years; "female", "male")."""
+
+  shape: Fall | Coils | Gathered
+  genders: tuple[str, ...]
+  ages: tuple[float, float] = (3.0, 80.0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fall:
-  """Hair that falls from the crown or from a parting: crops, bobs, long hair.
+# Azimuth (degrees from the front) to cutting height (0 eyes, -1 chin): around the ear, down to the nape.
+CROP = ((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (115, -0.3), (130, -0.6), (180, -0.85))
+BOB = ((0, -0.5), (35, -0.7), (60, -0.95), (180, -1.05))
+BOB_BANGS = ((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05))
+LONG = ((0, -1.6), (40, -1.8), (90, -2.1), (180, -2.4))
 
-  Attributes:
-    cut: see ``locks.cut_curves``.
-    length: longest lock, metres on an adult head.
-    part: metres of the parting from the middle (+ is the subject's left); None combs from the crown.
-    lift: height of the outermost layer over the skin, metres.
-    width: half width of a lock, metres.
-  """
-
-  cut: Table
-  length: float
-  part: float | None = None
-  lift: float = 0.012
-  width: float = 0.009
-  locks: int = 300
-  points: int = 7
-  jitter: float = 0.06
-  gravity: float = 0.5
-  swirl: float = 0.25
-  back: float = 0.25
-  messy: float = 0.12
-  hug: float = 0.6
-  bulge: float = 0.35
-  tip: float = 0.08
-
-
-def comb(fall: Fall, side: np.ndarray, sway: np.ndarray):
-  """The direction field of ``Fall`` for locks on ``side`` (L,) of the parting; ``sway`` (L, 3) is each lock's own."""
-
-  def field(q: np.ndarray, normals: np.ndarray, arc: float) -> np.ndarray:
-    radial = q - CROWN
-    whorl = unit(radial - normals * (radial * normals).sum(1, keepdims=True))
-    whorl = unit(whorl + fall.swirl * np.cross(normals, whorl))
-    if fall.part is not None:
-      aside = np.stack([side, np.full_like(side, -0.2), np.full_like(side, -fall.back)], 1)
-      ahead = smoothstep(-0.06, 0.0, q[:, 2])[:, None]
-      whorl = unit(ahead * unit(aside) + (1 - ahead) * whorl)
-    fallen = fall.gravity * smoothstep(0.0, 0.09, np.full(len(q), arc))[:, None]
-    wanted = (1 - fallen) * whorl + fallen * DOWN_DIRECTION + fall.messy * sway
-    return wanted - 0.8 * normals * np.minimum((wanted * normals).sum(1, keepdims=True), 0)
-
-  return field
-
-
-def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[SurfacePart]:
-  """Cap and locks of a ``Fall``."""
-  around, rows = scatter_roots(skull, fall.locks, rng)
-  count = len(around)
-  roots = (skull.at(around, rows)[0] - skull.centre) / skull.scale
-  side = np.where(roots[:, 0] >= (fall.part or 0.0), 1.0, -1.0)
-  lift = fall.lift * rng.uniform(0.55, 1.1, count)
-  steps = int(fall.length / 0.007) + 1
-  curves = grow(
-    skull, around, rows, comb(fall, side, rng.normal(0, 1, (count, 3))), lift=lift, steps=steps, hug=fall.hug
-  )
-  length = fall.length * rng.uniform(0.8, 1.0, count)
-  curves = cut_curves(skull, curves, fall.cut, length, rng, jitter=fall.jitter, points=fall.points)
-  outward = mass_normal(curves, skull.centre)
-  v = np.linspace(0, 1, fall.points)
-  height = (lift / fall.lift - 0.55) / 0.55
-  shade = (0.72 + 0.28 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
-  width = fall.width * skull.scale * rng.uniform(0.8, 1.25, count)
-  locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip)
-  under = cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift))
-  return [under, locks]
-
-
-STYLES = {
-  "short": Fall(
-    cut=((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (115, -0.3), (130, -0.6), (180, -0.85)),
-    length=0.075, lift=0.012, locks=340, width=0.01, messy=0.08,
+HAIR_STYLES: dict[str, HairStyle] = {
+  "buzz": HairStyle(
+    Fall(cut=CROP, length=0.016, lift=0.004, width=0.006, locks=260, points=4, hug=0.9, messy=0.1), ("male",)
   ),
-  "bob_bangs": Fall(
-    cut=((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05)),
-    length=0.3, lift=0.014, gravity=0.8, points=9, locks=280, width=0.011, messy=0.05, hug=0.35, tip=0.3,
+  "short": HairStyle(Fall(cut=CROP, length=0.075, locks=340, width=0.01, messy=0.08), ("male", "female")),
+  "side_part": HairStyle(
+    Fall(cut=CROP, length=0.09, part=0.03, lift=0.013, locks=320, width=0.01, messy=0.05, back=0.1), ("male",)
+  ),
+  "messy": HairStyle(
+    Fall(cut=CROP, length=0.095, lift=0.024, locks=320, width=0.0105, messy=0.35, hug=0.3, gravity=0.35, swirl=0.5,
+         wave=0.004), ("male", "female")
+  ),
+  "short_curly": HairStyle(
+    Coils(length=0.022, radius=0.006, turns=1.6, width=0.0045, locks=260, points=10, droop=0.2), ("male", "female")
+  ),
+  "curly": HairStyle(Coils(length=0.062, radius=0.011, turns=2.2, width=0.0065, droop=0.25), ("female", "male")),
+  "bob": HairStyle(
+    Fall(cut=BOB, length=0.3, part=0.025, lift=0.016, gravity=0.8, points=9, locks=270, width=0.011, messy=0.05,
+         hug=0.35, tip=0.3), ("female",)
+  ),
+  "bob_bangs": HairStyle(
+    Fall(cut=BOB_BANGS, length=0.3, lift=0.014, gravity=0.8, points=9, locks=280, width=0.011, messy=0.05, hug=0.35,
+         tip=0.3), ("female",)
+  ),
+  "long": HairStyle(
+    Fall(cut=LONG, length=0.42, part=0.0, lift=0.016, gravity=0.85, points=12, locks=215, width=0.013, messy=0.05,
+         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09), ("female",)
+  ),
+  "ponytail": HairStyle(
+    Gathered(anchors=((0.0, 0.45, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.026), ("female",)
+  ),
+  "pigtails": HairStyle(
+    Gathered(anchors=((0.85, 0.3, -0.4), (-0.85, 0.3, -0.4)), tail="tail", tail_length=0.14, tail_radius=0.02),
+    ("female",), (3.0, 13.0)
+  ),
+  "braids": HairStyle(
+    Gathered(anchors=((0.8, -0.15, -0.45), (-0.8, -0.15, -0.45)), tail="plait", tail_length=0.19, tail_radius=0.016),
+    ("female",), (4.0, 16.0)
+  ),
+  "buns": HairStyle(
+    Gathered(anchors=((0.62, 0.72, -0.25), (-0.62, 0.72, -0.25)), tail="bun", tail_length=0.0, tail_radius=0.03),
+    ("female",), (3.0, 12.0)
   ),
 }  # fmt: skip
 
@@ -107,11 +83,16 @@ def grow_hair(
     head_vertices: (N, 3) the person's neutral vertices, metres, indexed as ``scalp`` is.
     style: a key of ``HAIR_STYLES``.
     rng: draws the locks; the same generator state gives the same hair.
-    age: years; children's hair is finer and their locks fewer.
+    age: years.
 
   Raises:
     InputError: an unknown style.
   """
-  if style not in STYLES:
-    raise InputError(f"hair style {style!r} is unknown; choose one of {', '.join(STYLES)}")
-  return join(grow_fall(Skull(head_vertices, scalp), STYLES[style], rng))
+  if style not in HAIR_STYLES:
+    raise InputError(f"hair style {style!r} is unknown; choose one of {', '.join(HAIR_STYLES)}")
+  skull, shape = Skull(head_vertices, scalp), HAIR_STYLES[style].shape
+  if isinstance(shape, Fall):
+    return join(grow_fall(skull, shape, rng))
+  if isinstance(shape, Coils):
+    return join(grow_coils(skull, shape, rng))
+  return join(grow_gathered(skull, shape, rng))

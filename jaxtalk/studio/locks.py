@@ -102,6 +102,24 @@ def stop_at(curves: np.ndarray, length: np.ndarray, below: np.ndarray | None = N
   return stop
 
 
+def coil(
+  guide: np.ndarray, radius: float, turns: float, rng: np.random.Generator, *, phase: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Winds guides (L, K, 3) into corkscrews: the curves and their outward radial directions, both (L, K, 3)."""
+  count, points = guide.shape[:2]
+  v = np.linspace(0, 1, points)
+  tangent = curve_tangents(guide)
+  helper = np.where(np.abs(tangent[..., 1:2]) > 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+  a = unit(np.cross(tangent, helper))
+  b = np.cross(tangent, a)
+  phase = rng.uniform(0, 2 * np.pi, count) if phase is None else phase
+  hand = np.where(rng.uniform(size=count) < 0.5, -1.0, 1.0)
+  angle = phase[:, None] + hand[:, None] * 2 * np.pi * turns * v[None]
+  radial = np.cos(angle)[..., None] * a + np.sin(angle)[..., None] * b
+  size = radius * rng.uniform(0.8, 1.2, count)[:, None] * (0.25 + 0.75 * smoothstep(0.0, 0.3, v))[None]
+  return guide + size[..., None] * radial, radial
+
+
 def mass_normal(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
   """Normal of the soft volume that hair makes: of a ball above the skull's centre, of an upright column below it."""
   d = points - centre

@@ -25,9 +25,9 @@ REFERENCE_RADIUS = 0.08
 # The hairline as (degrees around from the front, degrees down from the pole): forehead, receding temple, sideburn in
 # front of the ear, over and behind the ear, nape. Read off pictures of the base mesh.
 HAIRLINE = (
-  (0, 79), (12, 79.5), (24, 81), (34, 83.5), (42, 87), (48, 91), (54, 97), (60, 105), (65, 112), (70, 114), (75, 111),
-  (79, 103), (84, 96), (92, 92), (100, 93), (108, 98), (114, 105), (120, 111), (130, 116), (150, 119), (166, 120.5),
-  (180, 120),
+  (0, 83), (12, 83.5), (24, 85), (34, 87.5), (42, 90.5), (48, 94), (54, 99), (59, 106), (64, 113), (69, 116), (74, 113),
+  (79, 104), (84, 96.5), (92, 92.5), (100, 93.5), (108, 98.5), (114, 106), (120, 112), (130, 117), (150, 120),
+  (166, 121.5), (180, 121),
 )  # fmt: skip
 
 
@@ -154,8 +154,12 @@ class Skull:
   def __init__(self, vertices: np.ndarray, region: ScalpRegion):
     self.region = region
     points = (vertices[region.index].astype(np.float64) * region.weight[..., None]).sum(2)
-    self.points = _smooth(points, region.hairline)
-    self.normals = _chart_normals(self.points)
+    smooth = _smooth(points)
+    self.normals = _chart_normals(smooth)
+    sunken = ((points - smooth) * self.normals).sum(-1)
+    beside_ears = np.abs(smooth[..., 0]) > 0.9 * np.abs(smooth[..., 0]).max()
+    sunken = np.where(beside_ears, 0.0, np.clip(sunken, 0.0, 0.002))
+    self.points = smooth + self.normals * sunken[..., None]
     rows = np.arange(DOWN)[:, None]
     grown = rows <= region.hairline[None]
     self.centre = 0.5 * (self.points[grown].max(0) + self.points[grown].min(0))
@@ -205,7 +209,7 @@ class Skull:
     return np.interp(around, np.arange(AROUND + 1), np.append(self.region.hairline, self.region.hairline[0]))
 
 
-def _smooth(points: np.ndarray, hairline: np.ndarray) -> np.ndarray:
+def _smooth(points: np.ndarray) -> np.ndarray:
   """Takes the facets of the mesh (and the root of the ear) out of the chart; the pole stays one point."""
   for _ in range(3):
     around = 0.5 * points + 0.25 * (np.roll(points, 1, 1) + np.roll(points, -1, 1))
