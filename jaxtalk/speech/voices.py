@@ -76,12 +76,11 @@ class _Spoken:
 
 def _say(net: Network, phrase: Phrase, speaker: Speaker, rng, first: bool, last: bool) -> _Spoken:
   speed = speaker.rate * np.exp(0.06 * speaker.unsteadiness * rng.standard_normal())
-  frames, durations = net.run(phrase.characters, speed)
-  ends = np.cumsum(durations)
+  frames, ends = net.run(phrase.characters, speed)
   # Character c is id c + 1; a unit starts where its first character does and ends with its last.
   starts = np.array([ends[unit.first] for unit in phrase.units], float)
   stops = np.array([ends[unit.last + 1] for unit in phrase.units], float)
-  knots, targets = _retiming(phrase, starts, stops, float(ends[-1]), speaker, rng, first, last)
+  knots, targets = _retiming(phrase, starts, stops, float(frames.num_frames), speaker, rng, first, last)
   total = int(np.floor(targets[-1]))
   source = np.interp(np.arange(total), targets, knots)
   windows = [Window(0.0, _at(starts[0], knots, targets), True)]
