@@ -65,10 +65,13 @@ def test_the_step_is_traced_once_for_compiling(tmp_path):
   assert task.traces == 1
 
 
-@pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 4}, {"data": 2, "fsdp": 2, "model": 2}])
-def test_eight_devices_give_the_losses_of_one(tmp_path, mesh):
-  one, _, _ = run(tmp_path / "one", train__log_every=1)
-  many, _, _ = run(tmp_path / "many", train__log_every=1, **{f"mesh__{axis}": size for axis, size in mesh.items()})
+@pytest.mark.parametrize(
+  ("mesh", "noise"), [({"data": 8}, 0.0), ({"data": 2, "fsdp": 4}, 0.0), ({"data": 2, "fsdp": 2, "model": 2}, 0.1)]
+)
+def test_eight_devices_give_the_losses_of_one(tmp_path, mesh, noise):
+  one, _, _ = run(tmp_path / "one", train__log_every=1, noise=noise)
+  sizes = {f"mesh__{axis}": size for axis, size in mesh.items()}
+  many, _, _ = run(tmp_path / "many", train__log_every=1, noise=noise, **sizes)
   a, b = losses(tmp_path / "one"), losses(tmp_path / "many")
   assert len(a) == 20
   np.testing.assert_allclose([b[step] for step in a], list(a.values()), rtol=1e-5)
@@ -77,10 +80,10 @@ def test_eight_devices_give_the_losses_of_one(tmp_path, mesh):
 
 
 def test_resuming_gives_the_same_run_bit_for_bit(tmp_path):
-  whole, _, _ = run(tmp_path / "whole")
+  whole, _, _ = run(tmp_path / "whole", noise=0.1)
   with pytest.raises(loop.TrainingError):
-    run(tmp_path / "parts", nan_at=13)  # dies in step 14, after the checkpoint of step 10
-  parts, text, _ = run(tmp_path / "parts")
+    run(tmp_path / "parts", nan_at=13, noise=0.1)  # dies in step 14, after the checkpoint of step 10
+  parts, text, _ = run(tmp_path / "parts", noise=0.1)
   assert "going on from step 10" in text
   chex.assert_trees_all_equal(parts.params, whole.params)
   chex.assert_trees_all_equal(parts.ema, whole.ema)
