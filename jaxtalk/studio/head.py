@@ -16,7 +16,6 @@ from jaxtalk.core import MissingAssetError, Person
 
 # Ends of a signed axis in the target names, (negative, positive).
 _ENDS = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-concave", "-convex"))
-ARM_DROP = 0.72  # radians by which the arms hang lower than in the base mesh's A-pose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Asset:
   unit_shift: np.ndarray
   unit_delta: np.ndarray
   landmarks: np.ndarray
-  occlusion: np.ndarray
+  scalp: dict[str, np.ndarray]
+  garment: dict[str, np.ndarray]
 
   @property
   def num_vertices(self) -> int:
@@ -84,7 +84,8 @@ def load_asset() -> Asset:
     masks=a["masks"],
     mask_names=tuple(a["mask_names"].tolist()),
     landmarks=a["landmarks"],
-    occlusion=a["occlusion"].astype(np.float32) / 255,
+    scalp={k.removeprefix("scalp_"): a[k] for k in a if k.startswith("scalp_")},
+    garment={k.removeprefix("garment_"): a[k] for k in a if k.startswith("garment_")},
     **{k: {n: i for i, n in enumerate(a[f"{k}_names"].tolist())} for k in ("macro", "local", "unit")},
     **{f"{k}_{what}": a[f"{k}_{what}"] for k in ("macro", "local", "unit") for what in ("shift", "delta")},
   )
@@ -95,7 +96,7 @@ class Head:
   """A person's neutral head in metres; the origin is the middle of the head, between the ears at eye height.
 
   Attributes:
-    vertices: (K, 3) float32, arms lowered.
+    vertices: (K, 3) float32.
     units: (52, K, 3) float32, displacement at weight 1 in ARKit order, scaled to this head.
     joints: name -> (3,).
     scale: size of this face against the base mesh (distance eyes to mouth), which also scales the units.
@@ -110,10 +111,15 @@ class Head:
 
 
 def age_weights(age: float) -> dict[str, float]:
-  """Memberships of (baby 1 year, child 10.5, young 25, old 70) on the age axis."""
-  knots = (1.0, 10.5, 25.0, 70.0)
-  names = ("baby", "child", "young", "old")
-  return {n: float(np.interp(age, knots, np.eye(4)[i])) for i, n in enumerate(names)}
+  """Memberships of (baby 1 year, child 10.5, young 25, old 70) on the age axis; they sum to 1.
+
+  Heads grow fast at first: at 3.5 years two fifths of the way from one year to ten are done (head circumference
+  reaches 90 % of its adult size at about 5 years; Rollins, Collins and Holden 2010), so the axis is not linear in age.
+  """
+  baby = float(np.interp(age, (1.0, 3.5, 6.0, 10.5), (1.0, 0.60, 0.36, 0.0)))
+  child = float(np.interp(age, (10.5, 25.0), (1.0, 0.0))) - baby
+  old = float(np.interp(age, (25.0, 70.0), (0.0, 1.0)))
+  return {"baby": baby, "child": child, "young": 1 - baby - child - old, "old": old}
 
 
 def macro_weights(person: Person) -> dict[str, float]:
@@ -161,18 +167,6 @@ def _blend(weights: dict[str, float], index: dict[str, int], shift: np.ndarray, 
   return np.tensordot(w, rows, 1) + w @ shift[ids]
 
 
-def _lower_arms(vertices: np.ndarray, asset: Asset, joints: dict[str, np.ndarray]) -> np.ndarray:
-  out = vertices.copy()
-  for side, sign in (("left", -1.0), ("right", 1.0)):
-    centre = joints[f"{side[0]}-shoulder"]
-    angle = sign * ARM_DROP * asset.bones(f"arm_{side}")
-    p = vertices - centre
-    c, s = np.cos(angle), np.sin(angle)
-    turned = np.stack([c * p[:, 0] - s * p[:, 1], s * p[:, 0] + c * p[:, 1], p[:, 2]], 1) + centre
-    out = np.where(asset.bones(f"arm_{side}")[:, None] > 0, turned, out)
-  return out
-
-
 def shape(person: Person) -> Head:
   """The person's neutral head."""
   asset = load_asset()
@@ -192,7 +186,6 @@ def shape(person: Person) -> Head:
   origin = np.array([0.0, 0.5 * (joints["l-eye"][1] + joints["r-eye"][1]), joints["head"][2]], np.float32)
   rows = rows - origin
   joints = {n: rows[k + i].astype(np.float32) for i, n in enumerate(asset.joint_names)}
-  vertices = _lower_arms(rows[:k], asset, joints)
   units = scale * (asset.unit_delta[:, :k].astype(np.float32) + asset.unit_shift[:, None])
   pivot = 0.6 * joints["head"] + 0.4 * joints["neck"]
-  return Head(vertices=vertices.astype(np.float32), units=units, joints=joints, scale=scale, pivot=pivot)
+  return Head(vertices=rows[:k].astype(np.float32), units=units, joints=joints, scale=scale, pivot=pivot)

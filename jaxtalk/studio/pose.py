@@ -1,0 +1,68 @@
+"""One frame of geometry: blendshapes, the turn of the head, eyeballs, normals."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxtalk.motion.rotations import axis_angle_from_matrix, matrix_from_ypr
+from jaxtalk.motion.spaces import ARKIT
+from jaxtalk.studio import atlas, eyes
+from jaxtalk.studio.model import GARMENT_VERTICES, HeadModel
+
+NUM_UNITS = 52
+_HEAD = slice(ARKIT.index("headYaw"), ARKIT.index("headYaw") + 3)
+_LEFT_EYE = slice(ARKIT.index("leftEyeYaw"), ARKIT.index("leftEyeYaw") + 3)
+_RIGHT_EYE = slice(ARKIT.index("rightEyeYaw"), ARKIT.index("rightEyeYaw") + 3)
+
+
+def turn_about(points: Array, axis_angle: Array, share: Array) -> Array:
+  """Rotates rows (V, 3) by ``share`` (V,) of one rotation (Rodrigues)."""
+  angle = jnp.sqrt(jnp.maximum(jnp.sum(axis_angle**2), 1e-12))
+  axis = axis_angle / angle
+  theta = (share * angle)[:, None]
+  cross = jnp.cross(jnp.broadcast_to(axis, points.shape), points)
+  return points + jnp.sin(theta) * cross + (1 - jnp.cos(theta)) * jnp.cross(jnp.broadcast_to(axis, points.shape), cross)
+
+
+def _unit(v: Array) -> Array:
+  return v / jnp.maximum(jnp.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+
+
+def gathered_normals(vertices: Array, faces: Array, adjacency: Array) -> Array:
+  """Area-weighted vertex normals by gathering each vertex's faces (a scatter would be serial on CPU)."""
+  a, b, c = (vertices[faces[:, i]] for i in range(3))
+  face_normals = jnp.cross(b - a, c - a)
+  picked = face_normals[jnp.maximum(adjacency, 0)] * (adjacency >= 0)[..., None]
+  return _unit(picked.sum(1))
+
+
+def pose(model: HeadModel, frame: Array) -> tuple[Array, Array, Array, Array]:
+  """Places the mesh for one motion frame (61,) of the ARKit space.
+
+  Returns:
+    vertices (V, 3) metres, unit normals (V, 3), texture coordinates (V, 2), pupils (2, 3): right, left.
+  """
+  k, g = model.units.shape[1], GARMENT_VERTICES
+  first_tail = k + 2 * eyes.NUM
+  face = model.rest[:k] + jnp.tensordot(frame[:NUM_UNITS], model.units, 1)
+  ball = jnp.asarray(eyes.sphere()[0])
+  gaze = matrix_from_ypr(jnp.stack([frame[_LEFT_EYE], frame[_RIGHT_EYE]]))
+  left, right = (eyes.posed(ball, model.eye_centre[i], model.eye_radius[i], gaze[i]) for i in range(2))
+  still = jnp.concatenate([face, left[0], right[0], model.rest[first_tail:]])
+
+  turn = axis_angle_from_matrix(matrix_from_ypr(frame[_HEAD]))
+  vertices = turn_about(still - model.pivot, turn, model.turn) + model.pivot
+  # Eyes and hair know their normals; those of skin and cloth follow the surface.
+  rigid = jnp.concatenate([left[1], right[1], model.rest_normals[first_tail + g :]])
+  rigid_turn = jnp.concatenate([model.turn[k:first_tail], model.turn[first_tail + g :]])
+  rigid = turn_about(rigid, turn, rigid_turn)
+  soft = gathered_normals(vertices, model.faces, jnp.concatenate([model.adjacency, model.garment_adjacency]))
+  normals = jnp.concatenate([soft[:k], rigid[: 2 * eyes.NUM], soft[k:], rigid[2 * eyes.NUM :]])
+
+  flip = jnp.array([1.0, -1.0])  # texture rows run down
+  eye_uv = [jnp.array(atlas.EYE_AT) + (e[2] * flip / 2.8 + 0.5) * (atlas.BLOCK - 1) for e in (left, right)]
+  uv = jnp.concatenate([model.uv[:k], *eye_uv, model.uv[first_tail:]])
+  reach = (model.eye_radius * (1 + eyes.CORNEA_BULGE))[:, None] * gaze[:, :, 2] + model.eye_centre
+  pupils = turn_about(reach[::-1] - model.pivot, turn, jnp.ones(2)) + model.pivot
+  return vertices, normals, uv, pupils

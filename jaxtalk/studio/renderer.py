@@ -1,0 +1,251 @@
+"""The studio as a `Renderer`: motion in, pictures and exact labels out, in chunks of frames, one program for all people.
+
+Per frame: pose the mesh, light its vertices, find which triangle each sample sees (2 x 2 samples a pixel), shade the
+samples from attribute planes and one texture gather, average, tone-map. Labels come from the same planes and the same
+camera, so they are exact by construction. Frames are spread over all local devices with `shard_map`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxtalk.core import Frames, InputError, Motion, Person, Scene
+from jaxtalk.motion.rotations import axis_angle_from_ypr
+from jaxtalk.motion.spaces import ARKIT
+from jaxtalk.studio import atlas, backdrop, camera, lighting, raster
+from jaxtalk.studio.model import HeadModel, build
+from jaxtalk.studio.pose import pose
+
+SAMPLES = 2  # along each side of a pixel
+CHUNK = 8  # frames a device renders per call
+TARGET = np.array([0.0, -0.036, 0.02])  # metres: what the camera looks at, a little below the eyes
+VISIBLE_WITHIN = 0.006  # metres behind the nearest surface at which a landmark still counts as seen
+LABEL_MAPS = ("segmentation", "depth", "normals")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Shot:
+  """What stays the same over a clip: the camera in samples and metres, the background, the light."""
+
+  k: np.ndarray
+  rt: np.ndarray
+  background: np.ndarray
+  lights: lighting.LightRig
+  sky_share: Array
+  key_share: Array
+
+
+def decode_texels(packed: Array) -> Array:
+  """(..., ) uint32 texels to (..., 3) linear colour."""
+  channels = jnp.stack([packed & 255, (packed >> 8) & 255, (packed >> 16) & 255], -1).astype(jnp.float32) / 255
+  return channels * channels
+
+
+def tone_map(linear: Array) -> Array:
+  """Linear light to sRGB uint8 with a soft shoulder above 0.75."""
+  knee = 0.72
+  over = jnp.maximum(linear - knee, 0.0)
+  x = jnp.where(linear > knee, knee + (1 - knee) * (1 - jnp.exp(-over / (1 - knee))), jnp.maximum(linear, 0.0))
+  encoded = jnp.where(x <= 0.0031308, 12.92 * x, 1.055 * jnp.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
+  return jnp.round(jnp.clip(encoded, 0.0, 1.0) * 255).astype(jnp.uint8)
+
+
+def _to_camera(points: Array, rt: Array) -> Array:
+  return points @ rt[:, :3].T + rt[:, 3]
+
+
+def _to_samples(points: Array, k: Array, factor: int) -> Array:
+  """Camera-space points (..., 3) to (..., 3): sample x, sample y, 1 / depth."""
+  inverse = 1.0 / jnp.where(points[..., 2] > 0.05, points[..., 2], -1.0)
+  pixel = points[..., :2] * inverse[..., None] * jnp.array([k[0, 0], k[1, 1]]) + k[:2, 2]
+  # The centre of pixel 0 lies between samples 0 .. factor - 1.
+  return jnp.concatenate([pixel * factor + (factor - 1) / 2, inverse[..., None]], -1)
+
+
+def _shade(model: HeadModel, shot: Shot, values: Array, half: Array) -> Array:
+  """Colour of samples from interpolated (uv 2, lit 3, normal 3, gloss, shine, gleam)."""
+  uv, lit, normal = values[..., 0:2], values[..., 2:5], values[..., 5:8]
+  gloss, shine, gleam = values[..., 8], values[..., 9], values[..., 10]
+  block = float(atlas.SIZE - atlas.BLOCK)
+  u = jnp.where(uv[..., 0] >= atlas.WRAP, block + (uv[..., 0] - atlas.WRAP) % atlas.BLOCK, uv[..., 0])
+  column, row = (jnp.clip(jnp.round(t).astype(jnp.int32), 0, atlas.SIZE - 1) for t in (u, uv[..., 1]))
+  albedo = decode_texels(model.atlas.reshape(-1)[row * atlas.SIZE + column])
+  length = jnp.sqrt(jnp.maximum(jnp.sum(normal * normal, -1), 1e-9))
+  power = jnp.exp2(3.0 + 6.5 * gloss)
+  cosine = jnp.clip(normal @ half / length, 1e-4, 1.0)
+  # Blinn-Phong, normalised so that sharper highlights are brighter; `lit` carries the shadow.
+  shadowed = jnp.clip(lit[..., 1], 0.0, 1.0)
+  blinn = jnp.exp2(jnp.log2(cosine) * power) * (1 + power / 40)
+  # A wet eye mirrors the soft box itself: a disc with a crisp edge.
+  mirror = 3 * jnp.clip((cosine - 0.985) / 0.005, 0.0, 1.0)
+  highlight = shine * jnp.where(gloss > 0.95, mirror, blinn) * shadowed + gleam
+  return albedo * lit + highlight[..., None] * shot.lights.key_colour * 0.6
+
+
+def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps: tuple[str, ...]) -> dict[str, Array]:
+  """One picture (size, size, 3) uint8 with its labels, from one motion frame (61,)."""
+  n = size * SAMPLES
+  vertices, normals, uv, pupils = pose(model, frame)
+  eye = -shot.rt[:, :3].T @ shot.rt[:, 3]
+  lit, gleam = lighting.light_vertices(model, shot.lights, shot.sky_share, shot.key_share, vertices, normals, eye)
+  seen = _to_camera(vertices, shot.rt)
+  screen = _to_samples(seen, shot.k, SAMPLES)
+  ids = raster.visibility(
+    screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided
+  )
+  columns = [uv, lit, normals, model.gloss[:, None], model.shine[:, None], gleam[:, None], screen[:, 2:]]
+  planes = raster.attribute_planes(screen, model.faces, jnp.concatenate(columns, 1), height=n, width=n)
+  y, x = jnp.meshgrid(jnp.arange(n, dtype=jnp.float32), jnp.arange(n, dtype=jnp.float32), indexing="ij")
+  values = raster.interpolate(planes, ids, x, y)
+
+  to_eye = eye / jnp.linalg.norm(eye)
+  half = to_eye + shot.lights.key_direction
+  colour = _shade(model, shot, values, half / jnp.linalg.norm(half))
+  covered = (ids >= 0)[..., None]
+  background = jnp.repeat(jnp.repeat(shot.background, SAMPLES, 0), SAMPLES, 1)
+  out = {"images": tone_map(raster.resolve(jnp.where(covered, colour, background), SAMPLES))}
+
+  # Maps are read at pixel centres, from the triangle of the sample to the lower right of each.
+  own = ids[SAMPLES // 2 :: SAMPLES, SAMPLES // 2 :: SAMPLES]
+  py, px = (t[::SAMPLES, ::SAMPLES] + (SAMPLES - 1) / 2 for t in (y, x))
+  if "segmentation" in maps:
+    out["segmentation"] = jnp.where(own >= 0, model.face_class[jnp.maximum(own, 0)], 0).astype(jnp.uint8)
+  if "depth" in maps:
+    inverse = raster.interpolate(planes[:, 11:12], own, px, py)[..., 0]
+    out["depth"] = jnp.where(own >= 0, 1.0 / jnp.maximum(inverse, 1e-6), 0.0)
+  if "normals" in maps:
+    facing = raster.interpolate(planes[:, 5:8], own, px, py) @ shot.rt[:, :3].T
+    length = jnp.linalg.norm(facing, axis=-1, keepdims=True)
+    out["normals"] = jnp.where((own >= 0)[..., None], facing / jnp.maximum(length, 1e-6), 0.0)
+
+  points = jnp.concatenate([vertices[model.landmarks], pupils])
+  at = _to_samples(_to_camera(points, shot.rt), shot.k, SAMPLES)
+  out["lm3d_m"] = points
+  out["visible"] = _visible(at, values[..., 11], n)
+  solid = (model.turn[: model.units.shape[1]] > 0.95)[:, None]
+  pixel = (screen[: model.units.shape[1], :2] - (SAMPLES - 1) / 2) / SAMPLES
+  low = jnp.clip(jnp.min(jnp.where(solid, pixel, jnp.inf), 0), 0, size - 1)
+  high = jnp.clip(jnp.max(jnp.where(solid, pixel, -jnp.inf), 0), 0, size - 1)
+  out["bbox_px"] = jnp.concatenate([low, high - low])
+  return out
+
+
+def _visible(at: Array, inverse_depth: Array, n: int) -> Array:
+  """(70,) whether nothing lies clearly in front of a landmark, at any of the 3 x 3 samples around it."""
+  centre = jnp.round(at[:, :2]).astype(jnp.int32)
+  inside = jnp.all((centre >= 0) & (centre < n), -1)
+  limit = 1.0 / (1.0 / jnp.maximum(at[:, 2], 1e-6) - VISIBLE_WITHIN)
+  hits = []
+  for dy in (-1, 0, 1):
+    for dx in (-1, 0, 1):
+      row, column = jnp.clip(centre[:, 1] + dy, 0, n - 1), jnp.clip(centre[:, 0] + dx, 0, n - 1)
+      hits.append(inverse_depth[row, column] <= limit)
+  return inside & jnp.any(jnp.stack(hits), 0)
+
+
+@functools.lru_cache(maxsize=8)
+def _program(mesh: Mesh, size: int, maps: tuple[str, ...]):
+  """Jitted (model, shot, frames (N, 61)) -> labels with leading N, frames spread over the mesh."""
+
+  def local(model, shot, frames):
+    return lax.map(lambda f: render_frame(model, shot, f, size=size, maps=maps), frames)
+
+  spread = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(), P("data")), out_specs=P("data"), check_vma=False)
+  return jax.jit(spread)
+
+
+@functools.lru_cache(maxsize=1)
+def _occlusion_program():
+  return jax.jit(lighting.occlusion)
+
+
+def rest_frame() -> np.ndarray:
+  """Slightly open mouth: the pose in which occlusion is measured."""
+  frame = np.zeros(len(ARKIT), np.float32)
+  frame[ARKIT.index("jawOpen")] = 0.18
+  return frame
+
+
+@dataclasses.dataclass(frozen=True)
+class StudioRenderer:
+  """The built-in parametric head (a `core.Renderer`).
+
+  Attributes:
+    maps: dense labels to make, of ``LABEL_MAPS``.
+    devices: how many local devices share the frames; None for all.
+  """
+
+  maps: tuple[str, ...] = ()
+  devices: int | None = None
+
+  def __post_init__(self):
+    unknown = set(self.maps) - set(LABEL_MAPS)
+    if unknown:
+      raise InputError(f"unknown label map {sorted(unknown)[0]!r}; choose of {', '.join(LABEL_MAPS)}")
+
+  def mesh(self) -> Mesh:
+    devices = jax.local_devices()[: self.devices]
+    return jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
+
+  def shot(self, model: HeadModel, scene: Scene, seed: int) -> tuple[Shot, np.ndarray, np.ndarray]:
+    """The clip's constants, with K and [R | t] in float64."""
+    k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
+    lights = lighting.rig(scene.light)
+    sky, key = _occlusion_program()(model, lights, rest_frame())
+    background = backdrop.paint(scene.background, scene.size, seed)
+    shot = Shot(
+      k=k.astype(np.float32), rt=rt.astype(np.float32), background=background, lights=lights, sky_share=sky,
+      key_share=key,
+    )  # fmt: skip
+    return shot, k, rt
+
+  def render(self, motion: Motion, person: Person, scene: Scene, *, seed: int) -> Iterator[Frames]:
+    """Yields the clip in chunks.
+
+    Raises:
+      InputError: a motion that is not in the ARKit space or not finite, or a size that is odd or out of range.
+    """
+    if motion.space.name != ARKIT.name:
+      raise InputError(f"the studio moves by {ARKIT.name!r}, not by motion space {motion.space.name!r}")
+    values = np.asarray(motion.values, np.float32)
+    if not np.isfinite(values).all():
+      raise InputError("motion has NaN or infinite values; nothing was rendered")
+    if scene.size % 2 or not 32 <= scene.size <= 2048:
+      raise InputError(f"size {scene.size} must be even and between 32 and 2048")
+    mesh = self.mesh()
+    replicated, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    model = jax.device_put(build(person), replicated)
+    shot, k, rt = self.shot(model, scene, seed)
+    shot = jax.device_put(shot, replicated)
+    program = _program(mesh, scene.size, tuple(self.maps))
+    step = CHUNK * mesh.size
+    for start in range(0, len(values), step):
+      part = values[start : start + step]
+      padded = np.concatenate([part, np.repeat(part[-1:], step - len(part), 0)])
+      out = jax.device_get(program(model, shot, jax.device_put(padded, spread)))
+      yield _frames({name: array[: len(part)] for name, array in out.items()}, part, k, rt)
+
+
+def _frames(out: dict[str, np.ndarray], values: np.ndarray, k: np.ndarray, rt: np.ndarray) -> Frames:
+  """Device outputs plus the labels that need no device."""
+  t = len(values)
+  head = ARKIT.index("headYaw")
+  left, right = ARKIT.index("leftEyeYaw"), ARKIT.index("rightEyeYaw")
+  labels = dict(out)
+  images = labels.pop("images")
+  labels["lm2d_px"] = camera.project(labels["lm3d_m"].astype(np.float64), k, rt).astype(np.float32)
+  labels["head_aa"] = np.asarray(axis_angle_from_ypr(values[:, head : head + 3]), np.float32)
+  labels["gaze"] = np.stack([values[:, left : left + 2], values[:, right : right + 2]], 1)
+  labels["K"] = k
+  labels["cam_Rt"] = np.broadcast_to(rt, (t, 3, 4)).copy()
+  return Frames(images=images, labels=labels)
