@@ -26,35 +26,50 @@ class HairStyle:
 CROP = ((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (115, -0.3), (130, -0.6), (180, -0.85))
 BOB = ((0, -0.5), (35, -0.7), (60, -0.95), (180, -1.05))
 BOB_BANGS = ((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05))
+FRINGE = ((0, 0.42), (45, 0.32), (60, 0.2))
 LONG = ((0, -1.6), (40, -1.8), (90, -2.1), (180, -2.4))
 
 HAIR_STYLES: dict[str, HairStyle] = {
   "buzz": HairStyle(
-    Fall(cut=CROP, length=0.016, lift=0.004, width=0.006, locks=260, points=4, hug=0.9, messy=0.1), ("male",)
+    Fall(cut=CROP, length=0.02, lift=0.0045, width=0.005, locks=60, points=4, hug=0.9, messy=0.1, edge=500,
+         gravity=0.2, spread=0.3), ("male",)
   ),
-  "short": HairStyle(Fall(cut=CROP, length=0.075, locks=340, width=0.01, messy=0.08), ("male", "female")),
+  "short": HairStyle(
+    Fall(cut=CROP, length=0.1, locks=290, width=0.0125, messy=0.1, lift=0.014, bulge=0.5, rise=0.02, swirl=0.35),
+    ("male", "female")
+  ),
   "side_part": HairStyle(
-    Fall(cut=CROP, length=0.09, part=0.03, lift=0.013, locks=320, width=0.01, messy=0.05, back=0.1), ("male",)
+    Fall(cut=CROP, length=0.1, part=0.028, lift=0.018, locks=300, width=0.0115, messy=0.06, back=0.15, rise=0.012,
+         spread=1.2, bulge=0.45), ("male",)
   ),
   "messy": HairStyle(
-    Fall(cut=CROP, length=0.095, lift=0.024, locks=320, width=0.0105, messy=0.35, hug=0.3, gravity=0.35, swirl=0.5,
-         wave=0.004), ("male", "female")
+    Fall(cut=CROP, length=0.1, lift=0.026, locks=300, width=0.012, messy=0.33, hug=0.35, gravity=0.35, swirl=0.5,
+         wave=0.004, bulge=0.5, spread=1.0), ("male", "female")
   ),
   "short_curly": HairStyle(
-    Coils(length=0.022, radius=0.006, turns=1.6, width=0.0045, locks=260, points=10, droop=0.2), ("male", "female")
+    Coils(length=0.016, radius=0.0065, turns=1.5, width=0.0055, locks=110, points=8, droop=0.2, base=0.008, knob=0.012),
+    ("male", "female")
   ),
-  "curly": HairStyle(Coils(length=0.062, radius=0.011, turns=2.2, width=0.0065, droop=0.25), ("female", "male")),
+  "curly": HairStyle(
+    Fall(cut=((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0)), length=0.13, lift=0.05, locks=170, points=16,
+         width=0.0075, messy=0.2, hug=0.25, gravity=0.55, curl=0.0095, pitch=0.052, spread=1.6, rise=0.02, jitter=0.12,
+         tip=0.35, bulge=0.25), ("female", "male")
+  ),
+  "afro": HairStyle(
+    Coils(length=0.02, radius=0.0085, turns=1.5, width=0.0075, locks=110, points=8, droop=0.15, base=0.04, knob=0.016),
+    ("female", "male")
+  ),
   "bob": HairStyle(
-    Fall(cut=BOB, length=0.3, part=0.025, lift=0.016, gravity=0.8, points=9, locks=270, width=0.011, messy=0.05,
-         hug=0.35, tip=0.3), ("female",)
+    Fall(cut=BOB, length=0.3, part=0.025, lift=0.018, gravity=0.8, points=9, locks=270, width=0.0125, messy=0.05,
+         hug=0.35, tip=0.45, tuck=0.5, rise=0.015, spread=1.0), ("female",)
   ),
   "bob_bangs": HairStyle(
-    Fall(cut=BOB_BANGS, length=0.3, lift=0.014, gravity=0.8, points=9, locks=280, width=0.011, messy=0.05, hug=0.35,
-         tip=0.3), ("female",)
+    Fall(cut=BOB_BANGS, length=0.3, lift=0.016, gravity=0.8, points=9, locks=280, width=0.012, messy=0.05, hug=0.35,
+         tip=0.45, tuck=0.5), ("female",)
   ),
   "long": HairStyle(
-    Fall(cut=LONG, length=0.42, part=0.0, lift=0.016, gravity=0.85, points=12, locks=215, width=0.013, messy=0.05,
-         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09), ("female",)
+    Fall(cut=LONG, length=0.42, part=0.0, lift=0.018, gravity=0.85, points=12, locks=215, width=0.014, messy=0.05,
+         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, rise=0.015, spread=1.0), ("female",)
   ),
   "ponytail": HairStyle(
     Gathered(anchors=((0.0, 0.45, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.026), ("female",)
@@ -68,7 +83,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("female",), (4.0, 16.0)
   ),
   "buns": HairStyle(
-    Gathered(anchors=((0.62, 0.72, -0.25), (-0.62, 0.72, -0.25)), tail="bun", tail_length=0.0, tail_radius=0.03),
+    Gathered(anchors=((0.62, 0.72, -0.25), (-0.62, 0.72, -0.25)), tail="bun", tail_length=0.0, tail_radius=0.03,
+             fringe=FRINGE),
     ("female",), (3.0, 12.0)
   ),
 }  # fmt: skip

@@ -6,9 +6,19 @@ import dataclasses
 
 import numpy as np
 
-from jaxtalk.studio.locks import cap, coil, cut_curves, grow, mass_normal, ribbons, scatter_roots
+from jaxtalk.studio.locks import (
+  cap,
+  coil,
+  cut_curves,
+  edge_hairs,
+  grow,
+  knobbly_cap,
+  mass_normal,
+  ribbons,
+  scatter_roots,
+)
 from jaxtalk.studio.mesh import SurfacePart, curve_tangents, smoothstep, unit
-from jaxtalk.studio.scalp import AROUND, Skull
+from jaxtalk.studio.scalp import Skull
 
 CROWN = np.array([0.0, 0.085, -0.05])
 DOWN = np.array([0.0, -1.0, 0.0])
@@ -33,8 +43,11 @@ class Fall:
     back: how far hair is combed back from a parting.
     messy: each lock's own direction.
     hug: how closely locks follow the head.
+    edge: how many fine hairs along the hairline.
+    tuck: how strongly ends below the ears turn in towards the neck.
+    curl, pitch: radius of corkscrews along the locks, and metres per turn; 0 is straight.
     wave, wave_length: amplitude and period of waves along a lock.
-    spread: how much locks grow away from the skin at the root (volume at the crown).
+    spread, rise: how steeply locks leave the skin, and over what length they reach their height.
   """
 
   cut: Table
@@ -52,9 +65,14 @@ class Fall:
   hug: float = 0.6
   bulge: float = 0.35
   tip: float = 0.08
+  edge: int = 0
+  tuck: float = 0.0
+  curl: float = 0.0
+  pitch: float = 0.022
   wave: float = 0.0
   wave_length: float = 0.05
   spread: float = 0.6
+  rise: float = 0.025
 
 
 def comb(fall: Fall, side: np.ndarray, sway: np.ndarray):
@@ -70,6 +88,8 @@ def comb(fall: Fall, side: np.ndarray, sway: np.ndarray):
       whorl = unit(ahead * unit(aside) + (1 - ahead) * whorl)
     fallen = fall.gravity * smoothstep(0.0, 0.09, np.full(len(q), arc))[:, None]
     wanted = (1 - fallen) * whorl + fallen * DOWN + fall.messy * sway
+    inward = np.stack([-q[:, 0], np.zeros(len(q)), -q[:, 2] - 0.02], 1) * smoothstep(-0.045, -0.1, q[:, 1])[:, None]
+    wanted = wanted + fall.tuck * inward / 0.09
     return wanted - 0.8 * normals * np.minimum((wanted * normals).sum(1, keepdims=True), 0)
 
   return field
@@ -83,18 +103,36 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
   side = np.where(roots[:, 0] >= (fall.part or 0.0), 1.0, -1.0)
   lift = fall.lift * rng.uniform(0.55, 1.1, count)
   field = comb(fall, side, rng.normal(0, 1, (count, 3)))
-  curves = grow(skull, around, rows, field, lift=lift, steps=int(fall.length / STEP) + 1, hug=fall.hug)
+  curves = grow(
+    skull,
+    around,
+    rows,
+    field,
+    lift=lift,
+    steps=int(fall.length / STEP) + 1,
+    hug=fall.hug,
+    spread=fall.spread,
+    rise=fall.rise,
+  )
   length = fall.length * rng.uniform(0.8, 1.0, count)
-  curves = cut_curves(skull, curves, fall.cut, length, rng, jitter=fall.jitter, points=fall.points)
+  curves, kept = cut_curves(
+    skull, curves, fall.cut, length, rng, jitter=fall.jitter, points=fall.points, shortest=min(0.018, 0.7 * fall.length)
+  )
+  lift, count = lift[kept], len(kept)
   curves = wavy(curves, fall, skull, rng)
   outward = mass_normal(curves, skull.centre)
+  if fall.curl:
+    curves, outward = curled(curves, fall, skull, rng)
   v = np.linspace(0, 1, fall.points)
   height = (lift / fall.lift - 0.55) / 0.55
   shade = (0.72 + 0.28 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
   width = fall.width * skull.scale * rng.uniform(0.8, 1.25, count)
   locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip)
   under = cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift))
-  return [under, locks]
+  if not fall.edge:
+    return [under, locks]
+  along = comb(fall, np.ones(fall.edge), np.zeros((fall.edge, 3)))
+  return [under, locks, edge_hairs(skull, fall.edge, along, rng, length=0.008)]
 
 
 def wavy(curves: np.ndarray, fall: Fall, skull: Skull, rng: np.random.Generator) -> np.ndarray:
@@ -108,6 +146,15 @@ def wavy(curves: np.ndarray, fall: Fall, skull: Skull, rng: np.random.Generator)
   return curves + (fall.wave * skull.scale * smoothstep(0.01, 0.06, arc) * np.sin(phase))[..., None] * side
 
 
+def curled(curves: np.ndarray, fall: Fall, skull: Skull, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+  """Corkscrews along the locks, kept outside the head, and the normals of their mass."""
+  length = np.linalg.norm(np.diff(curves, axis=1), axis=2).sum(1) / skull.scale
+  curves, radial = coil(curves, fall.curl * skull.scale, length / fall.pitch, rng)
+  gap, push = skull.distance(curves.reshape(-1, 3))
+  curves = curves + (np.maximum(0.002 * skull.scale - gap, 0)[:, None] * push).reshape(curves.shape)
+  return curves, unit(0.6 * radial + 0.7 * mass_normal(curves, skull.centre))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coils:
   """Corkscrew curls that stand off the scalp.
@@ -115,6 +162,8 @@ class Coils:
   Attributes:
     length: of the curl's axis, metres on an adult head; ``radius`` of the curl; ``turns`` in it.
     width: half width of the ribbon.
+    knob: diameter of the clumps on the cap.
+    base: height of the cap below the curls, from which they start.
     droop: how far gravity bends the axis; ``stray``: each curl's own direction.
     locks, points: how many curls, points along each.
   """
@@ -123,6 +172,8 @@ class Coils:
   radius: float
   turns: float
   width: float
+  base: float = 0.0
+  knob: float = 0.014
   droop: float = 0.3
   stray: float = 0.35
   locks: int = 170
@@ -135,12 +186,15 @@ def grow_coils(skull: Skull, coils: Coils, rng: np.random.Generator) -> list[Sur
   points, normals = skull.at(around, rows)
   count = len(around)
   hairline = rows / skull.hairline(around)
-  reach = coils.length * (1 - 0.45 * smoothstep(0.75, 1.0, hairline)) * rng.uniform(0.75, 1.1, count)
-  direction = unit(normals + coils.stray * rng.normal(0, 0.5, (count, 3)))
+  thin = 1 - 0.6 * smoothstep(0.72, 1.0, hairline)
+  reach = coils.length * (0.4 + 0.6 * thin) * rng.uniform(0.8, 1.1, count)
+  points = points + normals * (0.85 * coils.base * _rounded(hairline) * skull.scale)[:, None]
+  whorl = np.cross(normals, unit(np.cross(normals, CROWN + 1e-3)))
+  direction = unit(0.8 * normals + coils.stray * rng.normal(0, 0.6, (count, 3)) - 0.3 * whorl)
   v = np.linspace(0, 1, coils.points)
   axis = direction[:, None] * v[None, :, None] + coils.droop * (v**2)[None, :, None] * DOWN
   guide = points[:, None] + axis * (reach * skull.scale)[:, None, None]
-  curves, outward = coil(guide, coils.radius * skull.scale, coils.turns, rng)
+  curves, outward = coil(guide, coils.radius * skull.scale, np.full(count, coils.turns), rng)
   gap, push = skull.distance(curves.reshape(-1, 3))
   inside = np.maximum(0.001 * skull.scale - gap, 0)[:, None] * push
   curves = curves + inside.reshape(curves.shape)
@@ -148,10 +202,13 @@ def grow_coils(skull: Skull, coils: Coils, rng: np.random.Generator) -> list[Sur
   soft = unit(0.6 * outward + 0.7 * mass_normal(curves, skull.centre))
   width = coils.width * skull.scale * rng.uniform(0.85, 1.2, count)
   locks = ribbons(curves, width, soft, rng=rng, shade=shade, root=0.9, tip=0.35, bulge=0.3, softness=0.5)
-  bumps = rng.uniform(0, 2 * np.pi, 2)
 
   def height(column: np.ndarray, part: np.ndarray) -> np.ndarray:
-    wavy = np.sin(column * 2 * np.pi / AROUND * 17 + bumps[0]) * np.sin(part * 40 + bumps[1])
-    return coils.length * (0.5 + 0.08 * wavy)
+    return (coils.base + 0.35 * coils.length) * _rounded(part)
 
-  return [cap(skull, height, shade=0.45, rings=14), locks]
+  return [knobbly_cap(skull, height, coils.knob, rng), locks]
+
+
+def _rounded(part: np.ndarray) -> np.ndarray:
+  """Profile of a round mass: full at the crown, vanishing at the hairline (``part`` 1)."""
+  return np.sqrt(np.clip(1 - np.clip(part, 0, 1) ** 5, 0, 1))

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxtalk.studio.locks import cap, grow, mass_normal, ribbons, scatter_roots, stop_at
+from jaxtalk.studio.locks import Field, cap, cut_curves, edge_hairs, grow, mass_normal, ribbons, scatter_roots, stop_at
 from jaxtalk.studio.mesh import (
   SurfacePart,
   curve_tangents,
@@ -17,7 +17,7 @@ from jaxtalk.studio.mesh import (
   surface_part,
   unit,
 )
-from jaxtalk.studio.scalp import Skull
+from jaxtalk.studio.scalp import AROUND, Skull
 
 STEP = 0.007
 
@@ -32,6 +32,7 @@ class Gathered:
     tail_length, tail_radius: of what hangs from (or sits at) each tie.
     part: offset of the parting for two ties.
     lift: height of the combed layer.
+    edge: how many fine hairs along the hairline.
     fringe: cut of a fringe, or None.
   """
 
@@ -44,6 +45,7 @@ class Gathered:
   width: float = 0.009
   locks: int = 200
   points: int = 8
+  edge: int = 130
   fringe: tuple[tuple[float, float], ...] | None = None
 
 
@@ -52,7 +54,9 @@ def grow_gathered(skull: Skull, style: Gathered, rng: np.random.Generator) -> li
   directions = unit(np.array(style.anchors))
   surface = [_anchor(skull, d) for d in directions]
   anchors = np.stack([point for point, _ in surface])
-  around, rows = scatter_roots(skull, style.locks, rng)
+  edge = style.locks // 3  # every third lock starts at the hairline, so that it is a line of hair and not of the cap
+  inner, outer = scatter_roots(skull, style.locks - edge, rng), scatter_roots(skull, edge, rng, start=0.95, stop=1.0)
+  around, rows = (np.concatenate(pair) for pair in zip(inner, outer, strict=True))
   roots = skull.at(around, rows)[0]
   if len(anchors) == 1:
     own = np.zeros(len(roots), int)
@@ -62,9 +66,7 @@ def grow_gathered(skull: Skull, style: Gathered, rng: np.random.Generator) -> li
   sway = rng.normal(0, 0.05, (len(roots), 3))
 
   def field(q: np.ndarray, normals: np.ndarray, arc: float) -> np.ndarray:
-    towards = target - q
-    flat = towards - 0.85 * normals * (towards * normals).sum(1, keepdims=True)
-    return unit(flat) + sway
+    return comb_to(target)(q, normals, arc) + sway
 
   lift = style.lift * rng.uniform(0.6, 1.1, len(roots))
   curves = grow(skull, around, rows, field, lift=lift, steps=34, hug=0.8, rise=0.02, inertia=0.3)
@@ -76,10 +78,45 @@ def grow_gathered(skull: Skull, style: Gathered, rng: np.random.Generator) -> li
   width = style.width * skull.scale * rng.uniform(0.8, 1.2, len(curves))
   outward = mass_normal(curves, skull.centre)
   combed = ribbons(curves, width, outward, rng=rng, shade=shade, tip=0.6, root=0.5, bulge=0.25, softness=0.6)
-  parts = [cap(skull, lambda column, part: np.full_like(part, 0.4 * style.lift), shade=0.6), combed]
+  parts = [cap(skull, lambda column, part: np.full_like(part, 0.4 * style.lift), shade=0.7, knots=anchors), combed]
+  back = comb_to(np.array([0.0, 0.06, -0.06]))
+  parts.append(edge_hairs(skull, style.edge, back, rng, length=0.012))
+  if style.fringe is not None:
+    parts.append(fringe(skull, style.fringe, rng))
   for point, normal in surface:
     parts += TAILS[style.tail](skull, style, point, normal, rng)
   return parts
+
+
+def comb_to(target: np.ndarray) -> Field:
+  """The direction field along the scalp to ``target`` (L, 3) or (3,), relative to the skull's centre."""
+
+  def field(q: np.ndarray, normals: np.ndarray, arc: float) -> np.ndarray:
+    towards = target - q
+    return unit(towards - 0.85 * normals * (towards * normals).sum(1, keepdims=True))
+
+  return field
+
+
+def fringe(skull: Skull, cut: tuple[tuple[float, float], ...], rng: np.random.Generator) -> SurfacePart:
+  """Bangs: locks from behind the front hairline that fall over the forehead."""
+  locks = 44
+  side = np.linspace(-1, 1, locks) + rng.normal(0, 0.03, locks)
+  around = (side * 9.0) % AROUND
+  rows = skull.hairline(around) * rng.uniform(0.72, 0.97, locks)
+  sway = rng.normal(0, 0.08, (locks, 3))
+
+  def field(q: np.ndarray, normals: np.ndarray, arc: float) -> np.ndarray:
+    ahead = np.stack([0.25 * q[:, 0] / 0.07, np.full(locks, -0.8), np.full(locks, 0.6)], 1)
+    return ahead - 0.7 * normals * (ahead * normals).sum(1, keepdims=True) + sway
+
+  lift = rng.uniform(0.007, 0.014, locks)
+  curves = grow(skull, around, rows, field, lift=lift, steps=22, hug=0.7, spread=0.5, rise=0.018)
+  curves, kept = cut_curves(skull, curves, cut, np.full(locks, 0.13), rng, jitter=0.06, points=7)
+  v = np.linspace(0, 1, 7)
+  shade = (0.8 + 0.2 * (lift[kept] - 0.007) / 0.007)[:, None] * (0.8 + 0.2 * smoothstep(0, 0.4, v))[None]
+  width = 0.0085 * skull.scale * rng.uniform(0.8, 1.25, len(kept))
+  return ribbons(curves, width, mass_normal(curves, skull.centre), rng=rng, shade=shade, tip=0.2)
 
 
 def _anchor(skull: Skull, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

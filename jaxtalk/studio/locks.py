@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from jaxtalk.studio.mesh import (
   SurfacePart,
@@ -15,6 +16,7 @@ from jaxtalk.studio.mesh import (
   smoothstep,
   surface_part,
   unit,
+  vertex_normals,
 )
 from jaxtalk.studio.scalp import AROUND, Skull
 
@@ -49,6 +51,7 @@ def grow(
   inertia: float = 0.5,
   step: float = 0.007,
   rise: float = 0.025,
+  spread: float = 0.6,
 ) -> np.ndarray:
   """Walks each lock along a direction field, outside the head.
 
@@ -58,6 +61,7 @@ def grow(
     lift: (L,) height in adult metres above the skin that a lock settles at, ``rise`` metres from its root.
     hug: how strongly a lock that is above its height is pulled back to it, where the skin faces up or sideways.
     step: metres (adult) per step.
+    spread: how steeply a lock leaves the skin.
 
   Returns:
     (L, steps + 1, 3) curves.
@@ -66,7 +70,7 @@ def grow(
   scale = skull.scale
   points = points + normals * (root_depth * scale)
   curves = [points]
-  direction = unit(normals * 0.6 + unit(field((points - skull.centre) / scale, normals, 0.0)))
+  direction = unit(normals * spread + unit(field((points - skull.centre) / scale, normals, 0.0)))
   for k in range(steps):
     arc = (k + 1) * step
     wanted = unit(field((points - skull.centre) / scale, normals, arc))
@@ -103,9 +107,9 @@ def stop_at(curves: np.ndarray, length: np.ndarray, below: np.ndarray | None = N
 
 
 def coil(
-  guide: np.ndarray, radius: float, turns: float, rng: np.random.Generator, *, phase: np.ndarray | None = None
+  guide: np.ndarray, radius: float, turns: np.ndarray, rng: np.random.Generator, *, phase: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Winds guides (L, K, 3) into corkscrews: the curves and their outward radial directions, both (L, K, 3)."""
+  """Winds guides (L, K, 3) into corkscrews of ``turns`` (L,): curves and their outward radial directions, (L, K, 3)."""
   count, points = guide.shape[:2]
   v = np.linspace(0, 1, points)
   tangent = curve_tangents(guide)
@@ -114,7 +118,7 @@ def coil(
   b = np.cross(tangent, a)
   phase = rng.uniform(0, 2 * np.pi, count) if phase is None else phase
   hand = np.where(rng.uniform(size=count) < 0.5, -1.0, 1.0)
-  angle = phase[:, None] + hand[:, None] * 2 * np.pi * turns * v[None]
+  angle = phase[:, None] + hand[:, None] * 2 * np.pi * turns[:, None] * v[None]
   radial = np.cos(angle)[..., None] * a + np.sin(angle)[..., None] * b
   size = radius * rng.uniform(0.8, 1.2, count)[:, None] * (0.25 + 0.75 * smoothstep(0.0, 0.3, v))[None]
   return guide + size[..., None] * radial, radial
@@ -194,31 +198,113 @@ def cap(
   *,
   rings: int = 12,
   shade: float = 0.5,
-  reach: float = 1.0,
+  knots: np.ndarray | None = None,
 ) -> SurfacePart:
   """A closed hair-coloured surface under the locks; its edge sinks into the skin along the hairline.
 
   Args:
     height: (column (V,), fraction of the way to the hairline (V,)) -> height in adult metres.
-    reach: where the edge lies, as a fraction of the way to the hairline.
+    knots: (A, 3) points that the strands run to (the nearest one's); None: they run down from the crown.
   """
-  fraction = np.linspace(0.02, reach, rings)[:, None] * np.ones((1, AROUND))
+  fraction = np.linspace(0.02, 1.0, rings)[:, None] * np.ones((1, AROUND))
   around = np.ones((rings, 1)) * np.arange(AROUND)[None].astype(float)
   column, part = around.reshape(-1), fraction.reshape(-1)
   points, normals = skull.at(column, part * skull.hairline(column))
-  lifted = height(column, part) * smoothstep(reach, reach - 0.12, part) - 0.0015 * smoothstep(reach - 0.1, reach, part)
+  lifted = height(column, part) * smoothstep(1.0, 0.88, part) - 0.0015 * smoothstep(0.9, 1.0, part)
   vertices = points + normals * (lifted * skull.scale)[:, None]
-  down = unit(np.cross(np.cross(normals, [0.0, -1.0, 0.02]), normals))
-  strands = column / AROUND * 0.5 * STRANDS_PER_METRE
-  strands = np.where(column > AROUND / 2, (AROUND - column) / AROUND * 0.5 * STRANDS_PER_METRE, strands)
+  if knots is None:
+    tangent = np.cross(np.cross(normals, [0.0, -1.0, 0.02]), normals)
+    turn = np.minimum(column, AROUND - column) / AROUND
+  else:
+    near = knots[np.argmin(np.linalg.norm(vertices[:, None] - knots, axis=2), axis=1)] - vertices
+    tangent = near - normals * (near * normals).sum(1, keepdims=True)
+    turn = np.arctan2(near[:, 1], near[:, 2]) / (2 * np.pi)
   return surface_part(
     vertices,
     grid_faces(rings, AROUND, wrap=True),
     normals=normals,
-    tangent=down,
-    coord=np.stack([strands, part], 1),
+    tangent=tangent,
+    coord=np.stack([turn * 0.5 * STRANDS_PER_METRE, part], 1),
     shade=shade,
   )
+
+
+def knobbly_cap(
+  skull: Skull,
+  height: Callable[[np.ndarray, np.ndarray], np.ndarray],
+  knob: float,
+  rng: np.random.Generator,
+  *,
+  rings: int = 40,
+  columns: int = 128,
+) -> SurfacePart:
+  """A mass of tight curls as one surface: rounded knobs with dark furrows between them (Worley 1996 cells).
+
+  Args:
+    height: as in ``cap``.
+    knob: diameter of a knob, adult metres.
+  """
+  column = np.tile(np.arange(columns) * AROUND / columns, rings)
+  part = np.repeat(np.linspace(0.02, 1.0, rings), columns)
+  points, normals = skull.at(column, part * skull.hairline(column))
+  base = height(column, part) * smoothstep(1.02, 0.93, part) - 0.0015 * smoothstep(0.95, 1.0, part)
+  shell = points + normals * (base * skull.scale)[:, None]
+  seeds = _spaced(shell, knob * skull.scale, rng)
+  gap, which = cKDTree(seeds).query(shell, k=2)
+  inside = np.clip(1 - gap[:, 0] / gap[:, 1], 0, 1)
+  dome = np.sqrt(1 - (1 - smoothstep(0.0, 0.75, inside)) ** 2)
+  size = rng.uniform(0.7, 1.25, len(seeds))[which[:, 0]]
+  swell = 0.55 * knob * (dome * size - 0.5) * smoothstep(1.0, 0.93, part)
+  vertices = shell + normals * (swell * skull.scale)[:, None]
+  faces = grid_faces(rings, columns, wrap=True)
+  own = vertex_normals(vertices, faces)
+  about = shell - seeds[which[:, 0]]
+  curl = rng.uniform(0, 1000, len(seeds))[which[:, 0]] + gap[:, 0] * STRANDS_PER_METRE
+  return surface_part(
+    vertices,
+    faces,
+    normals=unit(0.65 * own + 0.35 * mass_normal(vertices, skull.centre)),
+    tangent=unit(np.cross(own, about) + 1e-4 * np.cross(own, [0.3, 1.0, 0.2])),
+    coord=np.stack([curl, 0.4 + 0.5 * dome], 1),
+    shade=(0.5 + 0.5 * dome) * (0.8 + 0.2 * size),
+    tint=rng.uniform(-0.8, 0.8, len(seeds))[which[:, 0]],
+  )
+
+
+def _spaced(points: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
+  """A random subset of the points, no two nearer than 0.8 ``spacing``."""
+  order = rng.permutation(len(points))
+  neighbours = cKDTree(points).query_ball_point(points, 0.8 * spacing)
+  free = np.ones(len(points), bool)
+  chosen = []
+  for k in order:
+    if free[k]:
+      chosen.append(k)
+      free[neighbours[k]] = False
+  return points[chosen] + rng.normal(0, 0.1 * spacing, (len(chosen), 3))
+
+
+def edge_hairs(skull: Skull, count: int, field: Field, rng: np.random.Generator, *, length: float) -> SurfacePart:
+  """Fine short hairs that dissolve the edge of the cap into the skin."""
+  around = (np.arange(count) + rng.uniform(0, 1, count)) / count * AROUND
+  rows = skull.hairline(around) * (1 + rng.normal(0.0, 0.012, count))
+  sway = rng.normal(0, 0.3, (count, 3))
+  curves = grow(
+    skull,
+    around % AROUND,
+    rows,
+    lambda q, n, arc: unit(field(q, n, arc)) + sway,
+    lift=rng.uniform(0.0008, 0.003, count),
+    steps=3,
+    root_depth=-0.0005,
+    step=length / 3,
+    spread=0.25,
+    rise=0.01,
+  )
+  curves = resample(curves, length * skull.scale * rng.uniform(0.5, 1.0, count), 3)
+  width = 0.0011 * skull.scale * rng.uniform(0.7, 1.3, count)
+  outward = mass_normal(curves, skull.centre)
+  return ribbons(curves, width, outward, rng=rng, shade=np.full((count, 3), 0.75), tip=0.15, across=2, softness=0.9)
 
 
 def cut_curves(
@@ -230,13 +316,18 @@ def cut_curves(
   *,
   jitter: float = 0.06,
   points: int = 7,
-) -> np.ndarray:
+  shortest: float = 0.018,
+) -> tuple[np.ndarray, np.ndarray]:
   """Cuts locks as scissors would, at a height that depends on the direction from the head's axis.
 
   Args:
     table: rows (azimuth in degrees, 0 front to 180 back; height, 0 at the eyes, -1 at the chin, 1 as far above).
     length: (L,) longest length in adult metres.
     jitter: standard deviation of the height, same unit as the table.
+    shortest: locks that would be shorter (adult metres) are left out.
+
+  Returns:
+    Curves (M, points, 3) and the rows (M,) of the locks that are left.
   """
   unit_height = skull.eyes[:, 1].mean() - skull.chin[1]
   level = (curves[..., 1] - skull.eyes[:, 1].mean()) / unit_height
@@ -244,4 +335,5 @@ def cut_curves(
   rows = np.array(table, float)
   wanted = np.interp(azimuth, rows[:, 0], rows[:, 1]) + rng.normal(0, jitter, len(curves))[:, None]
   stops = stop_at(curves, length * skull.scale, wanted - level)
-  return resample(curves, np.maximum(stops, 0.012 * skull.scale), points)
+  kept = np.flatnonzero(stops > shortest * skull.scale)
+  return resample(curves[kept], stops[kept], points), kept

@@ -21,8 +21,8 @@ class SurfacePart:
     shade: (V,) float32 in [0, 1], a factor like ambient occlusion (roots, inner locks and folds are darker).
     tint: (V,) float32 in [-1, 1], the same value over a lock: colour variation.
     two_sided: whether the back of the surface can be seen; then flip the normal towards the camera.
-    bind_index, bind_weight: (V, 3) int32 and float32: vertices of the body whose bone weights this vertex mixes, weights
-      summing to 1; (0, 3) for hair, which is rigid on the head bone.
+    bind_index, bind_weight: (V, 3) int32 and float32: vertices of the body whose bone weights this vertex mixes, and
+      their shares, summing to 1; (0, 3) for hair, which is rigid on the head bone.
     layer: (V,) float32: 0 the main material, 1 trim (ribbed collar, hair tie, buttons).
   """
 
