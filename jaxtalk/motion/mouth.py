@@ -24,25 +24,31 @@ ARTICULATORS = ("gap", "jaw", "pucker", "funnel", "spread", "upper", "lower", "t
 GAP_PER_WEIGHT = {
   "jawOpen": 1.0,
   "mouthClose": -1.0,
-  "mouthFunnel": 0.39,
-  "mouthPucker": -0.03,
-  "mouthRollLower": -0.11,
-  "mouthRollUpper": -0.08,
-  "mouthShrugLower": -0.14,
-  "mouthShrugUpper": 0.12,
-  "mouthSmileLeft": -0.042,
-  "mouthSmileRight": -0.042,
-  "mouthPressLeft": -0.038,
-  "mouthPressRight": -0.038,
+  "mouthFunnel": 0.406,
+  "mouthPucker": -0.026,
+  "mouthLeft": -0.032,
+  "mouthRight": -0.032,
+  "mouthRollLower": -0.110,
+  "mouthRollUpper": -0.081,
+  "mouthShrugLower": -0.142,
+  "mouthShrugUpper": 0.119,
+  "mouthSmileLeft": -0.043,
+  "mouthSmileRight": -0.043,
+  "mouthFrownLeft": 0.003,
+  "mouthFrownRight": 0.003,
+  "mouthDimpleLeft": 0.003,
+  "mouthDimpleRight": 0.003,
+  "mouthPressLeft": -0.041,
+  "mouthPressRight": -0.041,
   "mouthLowerDownLeft": 0.055,
   "mouthLowerDownRight": 0.055,
-  "mouthUpperUpLeft": 0.07,
-  "mouthUpperUpRight": 0.07,
+  "mouthUpperUpLeft": 0.070,
+  "mouthUpperUpRight": 0.070,
   "mouthStretchLeft": 0.006,
   "mouthStretchRight": 0.006,
-  "jawForward": 0.04,
+  "jawForward": 0.041,
 }
-REST_GAP = 0.03
+REST_GAP = 0.0
 
 _GAP = np.array([GAP_PER_WEIGHT.get(name, 0.0) for name in ARKIT.channels])
 _SIDED = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown", "mouthUpperUp")
@@ -70,8 +76,8 @@ def add_articulation(values: np.ndarray, tracks: dict[str, np.ndarray]) -> None:
   add(values, "mouthDimple", 0.20 * spread)
   add(values, "mouthUpperUp", tracks["upper"] + 0.22 * tracks["tuck"])
   add(values, "mouthLowerDown", tracks["lower"])
-  add(values, "mouthRollLower", 0.85 * tracks["tuck"] + 0.16 * tracks["press"])
-  add(values, "mouthRollUpper", 0.16 * tracks["press"])
+  add(values, "mouthRollLower", 0.85 * tracks["tuck"] + 0.20 * tracks["press"])
+  add(values, "mouthRollUpper", 0.20 * tracks["press"])
   add(values, "mouthPress", 0.25 * tracks["press"])
   add(values, "tongueOut", tracks["tongue"])
   add(values, "jawForward", tracks["forward"])
