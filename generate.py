@@ -5,8 +5,9 @@ from pathlib import Path
 
 try:
   from jaxtalk import cli
-except ModuleNotFoundError as error:
-  sys.exit(f"generate.py: {error.name} is not installed: run  pip install -e .  in {Path(__file__).resolve().parent}")
+except ModuleNotFoundError as missing:
+  print(f"generate.py: {missing.name} is not installed: run pip install -e . here first", file=sys.stderr)
+  sys.exit(3)
 
 PROGRAM = cli.Program(
   name="generate.py",

@@ -13,7 +13,7 @@ from jaxtalk.cli import load_config
 
 
 def get_config() -> ConfigDict:
-  config = load_config("quickstart.py", Path(__file__).parent)  # the same fields, other values
+  config, _ = load_config("quickstart.py", Path(__file__).parent)  # the same fields, other values
   config.text = "Hi, puppy!"
   config.size = 64
   config.fps = 10

@@ -1,1 +1,1 @@
-"""From a config to clips on disk: ``plan`` (what to make), ``pipeline`` (make it), ``writer`` and ``report`` (keep it)."""
+"""A config becomes clips on disk: ``plan`` says what, ``pipeline`` makes it, ``writer`` and ``report`` keep it."""

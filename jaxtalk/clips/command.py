@@ -60,7 +60,7 @@ def make_stages(config: ConfigDict, outputs: Outputs) -> pipeline.Stages:
     raise InputError(f"config.renderer={config.renderer!r}: unknown{hint} (there are: {', '.join(RENDERERS)})")
   voice: Voice = make_voice(config.voice.name) if config.audio is None else Recording(config.audio)
   return pipeline.Stages(
-    voice=voice, animator=make_animator(config.animator), renderer=RENDERERS[config.renderer](outputs=outputs.labels)
+    voice=voice, animator=make_animator(config.animator), renderer=RENDERERS[config.renderer](maps=outputs.labels)
   )
 
 

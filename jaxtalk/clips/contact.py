@@ -33,12 +33,16 @@ def sheet(records: Sequence[Record]) -> Image.Image:
 def speaking_moments(record: Record, count: int) -> list[int]:
   """Frame numbers, ascending: the widest open mouth, then again and again the shape least like those taken.
 
-  Frames near a taken one, and frames with closed eyes, are passed over as long as there are others.
+  Frames before the first and after the last sound, near a taken one, or with closed eyes, are passed over as long as
+  there are others.
   """
   columns = [i for i, name in enumerate(record.document["channels"]) if name.startswith(("jaw", "mouth"))]
   shapes = record.arrays["arkit"][:, columns]
   total, apart = len(shapes), max(1, len(shapes) // (2 * count))
-  penalty = 10.0 * record.channel("eyeBlinkLeft")
+  loud = np.flatnonzero(np.abs(record.waveform) > 0.1 * np.abs(record.waveform).max(initial=0.0))
+  first, last = (loud[[0, -1]] * total / len(record.waveform)).astype(int) if len(loud) else (0, total)
+  silent = (np.arange(total) < first) | (np.arange(total) > last)
+  penalty = 10.0 * record.channel("eyeBlinkLeft") + 50.0 * silent
   taken = [int(np.argmax(record.channel("jawOpen") - record.channel("mouthClose") - penalty))]
   while len(taken) < min(count, total):
     distance = np.min([np.linalg.norm(shapes - shapes[frame], axis=1) for frame in taken], axis=0) - penalty

@@ -74,27 +74,26 @@ class _Spoken:
   seconds: dict[str, float]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Written:
+  """A clip whose last frames are being written; the future is its document."""
+
+  item: _Spoken
+  document: Future[dict[str, Any]]
+
+
 def run(plan: Plan, stages: Stages, writer: ClipWriter, progress: Progress) -> Outcome:
-  """Makes all clips of a plan."""
+  """Makes all clips of a plan, in order."""
   outcome = Outcome()
-  written: deque[tuple[_Spoken, Future]] = deque()
-
-  def collect(upto: int) -> None:
-    while len(written) > upto:
-      _collect(*written.popleft(), outcome, progress)
-
+  underway: deque[_Kept | _Failed | _Written] = deque()
   with ThreadPoolExecutor(max_workers=1) as pool:
     try:
       for item in ahead(_spoken(plan, stages.voice, writer), depth=2):
-        if isinstance(item, _Kept):
-          outcome.documents.append(item.document)
-          progress.kept(item.document)
-        elif isinstance(item, _Failed):
-          _note_failure(item, outcome, progress)
-        else:
-          _make(item, stages, writer, pool, written, outcome, progress)
-        collect(upto=1)  # the clip before this one: its last frames were encoded while this one was rendered
-      collect(upto=0)
+        underway.append(_make(item, stages, writer, pool, progress) if isinstance(item, _Spoken) else item)
+        if len(underway) > 1:  # the clip before: its last frames were encoded while this one was rendered
+          _collect(underway.popleft(), outcome, progress)
+      while underway:
+        _collect(underway.popleft(), outcome, progress)
     except OSError as error:
       outcome.stopped = error
   return outcome
@@ -117,25 +116,19 @@ def _spoken(plan: Plan, voice: Voice, writer: ClipWriter) -> Iterator[_Kept | _F
 
 
 def _make(
-  item: _Spoken,
-  stages: Stages,
-  writer: ClipWriter,
-  pool: ThreadPoolExecutor,
-  written: deque[tuple[_Spoken, Future]],
-  outcome: Outcome,
-  progress: Progress,
-) -> None:
+  item: _Spoken, stages: Stages, writer: ClipWriter, pool: ThreadPoolExecutor, progress: Progress
+) -> _Written | _Failed:
   """Animates and renders a clip while the writer thread encodes it."""
   start = time.perf_counter()
   try:
     motion = _animate(stages.animator, item.spec, item.speech)
   except CLIP_ERRORS as error:
-    _note_failure(_Failed(item.spec.id, error), outcome, progress)
-    return
+    return _Failed(item.spec.id, error)
   item.seconds["motion"] = time.perf_counter() - start
   chunks: Channel[Frames] = Channel(depth=2)
-  written.append((item, pool.submit(_write, item, writer, motion, chunks)))
+  document = pool.submit(_write, item, writer, motion, chunks)
   _render(item, stages.renderer, motion, chunks, progress)
+  return _Written(item, document)
 
 
 def _animate(animator: Animator, spec: ClipSpec, speech: Speech) -> Motion:
@@ -180,16 +173,19 @@ def _write(item: _Spoken, writer: ClipWriter, motion: Motion, chunks: Channel[Fr
     item.seconds["write"] = time.perf_counter() - start - waiting.seconds
 
 
-def _collect(item: _Spoken, written: Future, outcome: Outcome, progress: Progress) -> None:
-  try:
-    document = written.result()
-  except CLIP_ERRORS as error:
-    _note_failure(_Failed(item.spec.id, error), outcome, progress)
-  else:
-    outcome.documents.append(document)
-    progress.finished(item.spec, document, item.seconds)
-
-
-def _note_failure(failed: _Failed, outcome: Outcome, progress: Progress) -> None:
-  outcome.failures[failed.name] = failed.error
-  progress.failed(failed.name, failed.error)
+def _collect(item: _Kept | _Failed | _Written, outcome: Outcome, progress: Progress) -> None:
+  """Waits for a clip and notes what became of it."""
+  if isinstance(item, _Written):
+    try:
+      document = item.document.result()
+    except CLIP_ERRORS as error:
+      item = _Failed(item.item.spec.id, error)
+    else:
+      outcome.documents.append(document)
+      progress.finished(item.item.spec, document, item.item.seconds)
+  if isinstance(item, _Kept):
+    outcome.documents.append(item.document)
+    progress.kept(item.document)
+  elif isinstance(item, _Failed):
+    outcome.failures[item.name] = item.error
+    progress.failed(item.name, item.error)

@@ -65,7 +65,9 @@ def check(config: ConfigDict, choices: Mapping[str, Sequence[str]]) -> None:
   for name, allowed in RANGES.items():
     _check_range(name, values[name], allowed)
   for name, names in {"emotion.label": EMOTIONS, **choices}.items():
-    _check_choice(name, values[name], names)
+    value = ancestry_weights(values[name]) if name == "person.ancestry" else values[name]
+    if isinstance(value, str):
+      _check_choice(name, value, names)
   if config.size % 2:
     raise InputError(f"config.size={config.size}: must be even (the video codec halves it)")
   frame_rate(config.fps)
@@ -122,6 +124,6 @@ def _check_range(name: str, value: float | None, allowed: Range) -> None:
     raise InputError(f"config.{name}={value:g}: must be between {allowed.low:g} and {allowed.high:g}{unit}")
 
 
-def _check_choice(name: str, value: str | None, names: Sequence[str]) -> None:
-  if value is not None and value not in names:
-    raise InputError(f"config.{name}={value!r}: unknown{nearest(str(value), names)} (there are: {', '.join(names)})")
+def _check_choice(name: str, value: str, names: Sequence[str]) -> None:
+  if value not in names:
+    raise InputError(f"config.{name}={value!r}: unknown{nearest(value, names)} (there are: {', '.join(names)})")
