@@ -27,6 +27,41 @@ def formant_scale(speaker: Speaker) -> float:
   return REFERENCE_TRACT_CM / speaker.tract_cm
 
 
+def revoice(frames: Vocoded, sonorant: np.ndarray) -> Vocoded:
+  """Give the voice back its vowels where the network has left them to the residual, as it does at ends of sentences.
+
+  There the pitch is part of the residual's phases, out of reach, and a man or a child would finish every sentence with
+  the original woman's voice. So wherever the residual outweighs the harmonics for 50 ms of a sonorant, its envelope
+  becomes that of the harmonics, its own level falls by 20 dB below 4 kHz, and pitch goes on no lower than 0.72 of the
+  median (5.7 semitones down, where declarative sentences end).
+
+  Args:
+    sonorant: (F,) bool, frames of vowels, nasals, liquids and glides.
+  """
+  low = slice(5, 75)  # 0.1 to 1.5 kHz
+  voiced = frames.f0_hz > VOICED_HZ
+  residual = np.log(np.mean(np.exp(2 * frames.residual[low]), axis=0)) / 2
+  harmonic = np.where(voiced, np.log(np.mean(np.exp(2 * frames.harmonic[low]), axis=0)) / 2, -10.0)
+  lost = _runs(sonorant & (residual > harmonic) & (residual > -3.0), 4)
+  if not lost.any() or not voiced.any():
+    return frames
+  share = np.convolve(lost, [0.25, 0.5, 0.25], mode="same").astype(np.float32)
+  hertz = np.arange(frames.residual.shape[0])[:, None] * BIN_HZ
+  cut = np.clip((5000 - hertz) / 2000, 0, 1).astype(np.float32) * share
+  # A noise of one amplitude in every bin has the power of harmonics ten bins apart that are this much stronger.
+  louder = 0.5 * np.log(10 / 1.5)
+  envelope = _smooth(frames.residual, 7) + louder + np.log(np.maximum(cut, 1e-6))
+  f0 = np.where(share > 0, np.maximum(frames.f0_hz, 0.72 * np.median(frames.f0_hz[voiced])), frames.f0_hz)
+  clear = np.where(lost, 0, np.arange(len(lost)))
+  return dataclasses.replace(
+    frames,
+    harmonic=np.where(share > 0, np.logaddexp(np.where(voiced, frames.harmonic, -20), envelope), frames.harmonic),
+    theta=frames.theta[:, np.maximum.accumulate(clear)],  # the last phases that meant something
+    residual=frames.residual - cut * (20 / _NEPER),
+    f0_hz=f0.astype(np.float32),
+  )
+
+
 def convert(frames: Vocoded, speaker: Speaker, rng: np.random.Generator) -> Vocoded:
   """The same words from another throat; time is left alone.
 
@@ -142,6 +177,15 @@ def _breath(factor: float, bins: int = 601) -> np.ndarray:
   hertz = np.maximum(np.arange(bins) * BIN_HZ, 1.0)
   decibels = np.interp(np.log2(hertz), np.log2([1000, 4000]), [-46, -28])
   return (decibels / _NEPER + np.log(factor)).astype(np.float32)[:, None]
+
+
+def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
+  """Flags without the runs of true that are shorter than ``shortest``."""
+  edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+  kept = np.zeros(len(flags), bool)
+  for start, stop in zip(edges[::2], edges[1::2], strict=True):
+    kept[start:stop] = stop - start >= shortest
+  return kept
 
 
 def _wobble(frames: int, rng: np.random.Generator) -> np.ndarray:

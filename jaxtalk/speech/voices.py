@@ -18,7 +18,7 @@ from jaxtalk.speech.network import FRAME, HOP, SAMPLE_RATE, Network, Vocoded, ne
 from jaxtalk.speech.pronunciation import PAUSES, Phrase, phrases
 from jaxtalk.speech.speaker import Speaker, speaker_of
 from jaxtalk.speech.text import check_text
-from jaxtalk.speech.vocoder import convert, formant_scale, retime, synthesise
+from jaxtalk.speech.vocoder import convert, formant_scale, retime, revoice, synthesise
 
 VOICES = ("hibari", "espeak")
 _STREAM = 0x53504B  # "SPK": draws of one utterance, apart from other rooms' with the same seed
@@ -75,48 +75,66 @@ class _Spoken:
 
 
 def _say(net: Network, phrase: Phrase, speaker: Speaker, rng, first: bool, last: bool) -> _Spoken:
-  speed = speaker.rate * np.exp(0.06 * speaker.unsteadiness * rng.standard_normal())
-  frames, ends = net.run(phrase.characters, speed)
-  # Character c is id c + 1; a unit starts where its first character does and ends with its last.
-  starts = np.array([ends[unit.first] for unit in phrase.units], float)
-  stops = np.array([ends[unit.last + 1] for unit in phrase.units], float)
-  knots, targets = _retiming(phrase, starts, stops, float(frames.num_frames), speaker, rng, first, last)
+  rate = speaker.rate * np.exp(0.06 * speaker.unsteadiness * np.clip(rng.standard_normal(), -2, 2))
+  own = _spans(phrase, net.run(phrase.characters, 1.0)[1])
+  frames, ends = net.run(phrase.characters, rate)
+  spans = _spans(phrase, ends)
+  frames = revoice(frames, _sonorant(phrase, spans, frames.num_frames))
+  factors = np.exp(0.12 * speaker.unsteadiness * np.clip(rng.standard_normal(len(spans)), -2, 2))
+  factors *= _slower(phrase, spans, factors, np.ptp(own) / rate)
+  knots, targets = _retiming(spans, float(frames.num_frames), factors, first, last)
   total = int(np.floor(targets[-1]))
   source = np.interp(np.arange(total), targets, knots)
-  windows = [Window(0.0, _at(starts[0], knots, targets), True)]
-  for i in range(1, len(phrase.units)):
-    between = phrase.characters[phrase.units[i - 1].last + 1 : phrase.units[i].first]
-    pause = any(c in PAUSES for c in between)
-    windows.append(Window(_at(stops[i - 1], knots, targets), _at(starts[i], knots, targets), pause))
-  windows.append(Window(_at(stops[-1], knots, targets), total * FRAME, True))
+  windows = _windows(phrase, np.interp(spans, knots, targets) * FRAME, total * FRAME)
   return _Spoken(retime(frames, source, rng), phrase, windows)
 
 
-def _at(frame: float, knots: np.ndarray, targets: np.ndarray) -> float:
-  """Seconds in the new timing of a frame position in the old one."""
-  return float(np.interp(frame, knots, targets)) * FRAME
+def _spans(phrase: Phrase, ends: np.ndarray) -> np.ndarray:
+  """(N, 2) start and end of every phone in frames; what lies between is stress marks, blanks and punctuation."""
+  # Character c is id c + 1 and begins where id c ends.
+  return np.array([(ends[unit.first], ends[unit.last + 1]) for unit in phrase.units], float)
 
 
-def _retiming(phrase: Phrase, starts, stops, end: float, speaker: Speaker, rng, first: bool, last: bool):
-  """Old positions and their new ones: silences trimmed at both ends, steady phones of the unsteady drawn out or in.
+def _sonorant(phrase: Phrase, spans: np.ndarray, num_frames: int) -> np.ndarray:
+  """(F,) bool: frames of phones that are sung when one sings."""
+  mask = np.zeros(num_frames, bool)
+  for unit, (start, stop) in zip(phrase.units, spans.astype(int), strict=True):
+    mask[max(0, start) : stop] |= ph.manner(unit.symbol) in ("vowel", "nasal", "liquid", "glide")
+  return mask
 
-  Stops and affricates keep their length: a burst must stay one burst.
+
+def _windows(phrase: Phrase, spans: np.ndarray, end: float) -> list[Window]:
+  """Where the boundaries around the phones may lie; ``spans`` and ``end`` in seconds."""
+  windows = [Window(0.0, spans[0, 0], True)]
+  for i in range(1, len(spans)):
+    between = phrase.characters[phrase.units[i - 1].last + 1 : phrase.units[i].first]
+    windows.append(Window(spans[i - 1, 1], spans[i, 0], any(c in PAUSES for c in between)))
+  return [*windows, Window(spans[-1, 1], end, True)]
+
+
+def _slower(phrase: Phrase, spans: np.ndarray, factors: np.ndarray, wanted: float) -> np.ndarray:
+  """(N,) further factors that make the phrase ``wanted`` frames long, speaking from first phone to last.
+
+  On its grid of 25 ms the network cannot slow down short phones by a fifth; this makes up for it. Stops and affricates
+  keep their length whatever the factors say: a burst must stay one burst.
   """
+  steady = np.array([ph.manner(unit.symbol) not in ("stop", "affricate") for unit in phrase.units])
+  lengths = np.diff(spans, axis=1)[:, 0]
+  drawn = float((lengths * factors)[steady].sum())
+  kept = np.ptp(spans) - lengths[steady].sum()
+  extra = np.clip((wanted - kept) / max(drawn, 1.0), 0.7, 1.6)
+  return np.where(steady, extra, 1 / factors)
+
+
+def _retiming(spans: np.ndarray, end: float, factors: np.ndarray, first: bool, last: bool):
+  """Old frame positions and their new ones: silences trimmed at both ends, phones drawn out or in by ``factors``."""
   lead = (LEAD if first else BETWEEN / 2) / FRAME
   tail = (TAIL if last else BETWEEN / 2) / FRAME
-  begin = max(0.0, starts[0] - lead)
-  factors = np.exp(0.12 * speaker.unsteadiness * np.clip(rng.standard_normal(len(starts)), -2, 2))
-  steady = np.array([ph.manner(unit.symbol) not in ("stop", "affricate") for unit in phrase.units])
-  knots, targets, clock = [begin], [0.0], starts[0] - begin
-  for start, stop, factor in zip(starts, stops, np.where(steady, factors, 1.0), strict=True):
-    clock += start - knots[-1] if len(knots) > 1 else 0.0
-    knots.append(start)
-    targets.append(clock)
-    clock += (stop - start) * factor
-    knots.append(stop)
-    targets.append(clock)
-  final = min(end, stops[-1] + tail)
-  return np.array([*knots, final]), np.array([*targets, clock + final - stops[-1]])
+  knots = np.concatenate([[max(0.0, spans[0, 0] - lead)], spans.ravel(), [min(end, spans[-1, 1] + tail)]])
+  stretch = np.ones(len(knots) - 1)
+  stretch[1::2] = factors  # every other piece is a phone
+  targets = np.concatenate([[0.0], np.cumsum(np.diff(knots) * stretch)])
+  return knots, targets
 
 
 def _assemble(text: str, spec: ClipSpec, speaker: Speaker, spoken: list[_Spoken], rng) -> Speech:
