@@ -15,11 +15,33 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from jaxtalk.core import InputError
-from jaxtalk.studio.collars import COLLARS, Loop, sew
+from jaxtalk.studio.collars import Loop, hood, polo, rib
 from jaxtalk.studio.cutting import clip, ordered_loop
 from jaxtalk.studio.mesh import SurfacePart, join, smoothstep, surface_part, unit, vertex_normals
+from jaxtalk.studio.trims import Cloth, bib_and_straps, cords, placket
 
-GARMENT_STYLES = ("tshirt", "polo", "hoodie", "sweater", "rollneck", "dungarees")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GarmentStyle:
+  """Metres on the base mesh.
+
+  Attributes:
+    level: where the cloth is cut, above the crew neckline.
+    thickness, looseness: of the cloth over the skin at the shoulders, and what is added over chest and arms.
+  """
+
+  level: float
+  thickness: float = 0.004
+  looseness: float = 0.012
+
+
+GARMENT_STYLES = {
+  "tshirt": GarmentStyle(level=-0.012),
+  "polo": GarmentStyle(level=-0.006),
+  "hoodie": GarmentStyle(level=-0.016, thickness=0.008, looseness=0.02),
+  "sweater": GarmentStyle(level=-0.004, thickness=0.007, looseness=0.016),
+  "dungarees": GarmentStyle(level=-0.01),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,19 +168,19 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
 
   Args:
     body_vertices: (N, 3) the morphed person, indexed as the template is.
-    style: one of ``GARMENT_STYLES``.
+    style: a key of ``GARMENT_STYLES``.
 
   Raises:
     InputError: an unknown style.
   """
-  if style not in COLLARS:
-    raise InputError(f"clothes {style!r} are unknown; choose one of {', '.join(COLLARS)}")
-  collar = COLLARS[style]
+  if style not in GARMENT_STYLES:
+    raise InputError(f"clothes {style!r} are unknown; choose one of {', '.join(GARMENT_STYLES)}")
+  kind = GARMENT_STYLES[style]
   scale = _scale(body_vertices, template)
   skin = body_vertices[template.index].astype(np.float64)
   skin = lower_arms(skin, body_vertices, template)
-  cloth = _drape(skin, template, collar.thickness * scale, collar.looseness * scale, scale)
-  cut = clip(cloth, template.faces, template.neck - collar.level)
+  cloth = _drape(skin, template, kind.thickness * scale, kind.looseness * scale, scale)
+  cut = clip(cloth, template.faces, template.neck - kind.level)
   normals = vertex_normals(cut.vertices, cut.faces)
   loop = ordered_loop(cut.faces, cut.on_cut)
   bind_index = template.index[cut.parents][:, [0, 1, 1]]
@@ -175,8 +197,21 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
     bind_weight=bind_weight,
   )
   edge = Loop.around(cut.vertices[loop], normals[loop], scale)
-  pieces = [body] + [_bind(piece, body) for piece in sew(collar, edge, rng)]
-  return Garment(part=join(pieces), hidden=template.body_neck < collar.level - 0.012)
+  pieces = [body] + [_bind(piece, body) for piece in _sewn(style, edge, body, scale, rng)]
+  return Garment(part=join(pieces), hidden=template.body_neck < kind.level - 0.012)
+
+
+def _sewn(style: str, edge: Loop, body: SurfacePart, scale: float, rng: np.random.Generator) -> list[SurfacePart]:
+  """Collar and trimmings."""
+  cloth = Cloth(body.vertices.astype(np.float64), body.faces, body.normals.astype(np.float64), scale)
+  throat = edge.points[len(edge.points) // 2]
+  if style == "polo":
+    return polo(edge) + placket(cloth, throat, 0.1)
+  if style == "hoodie":
+    return hood(edge) + cords(cloth, throat, rng)
+  if style == "dungarees":
+    return rib(edge) + bib_and_straps(cloth, throat[1] - 0.075 * scale)
+  return rib(edge, thick=style == "sweater")
 
 
 def _bind(piece: SurfacePart, cloth: SurfacePart) -> SurfacePart:

@@ -27,11 +27,11 @@ CROP = ((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (1
 BOB = ((0, -0.5), (35, -0.7), (60, -0.95), (180, -1.05))
 BOB_BANGS = ((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05))
 FRINGE = ((0, 0.42), (45, 0.32), (60, 0.2))
-LONG = ((0, -1.6), (40, -1.8), (90, -2.1), (180, -2.4))
+LONG = ((0, -1.7), (45, -1.75), (75, -1.5), (110, -1.55), (140, -2.1), (180, -2.3))
 
 HAIR_STYLES: dict[str, HairStyle] = {
   "buzz": HairStyle(
-    Fall(cut=CROP, length=0.02, lift=0.0045, width=0.005, locks=60, points=4, hug=0.9, messy=0.1, edge=500,
+    Fall(cut=CROP, length=0.02, lift=0.0045, width=0.005, locks=60, points=4, hug=0.9, messy=0.1,
          gravity=0.2, spread=0.3), ("male",)
   ),
   "short": HairStyle(
@@ -39,7 +39,7 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("male", "female")
   ),
   "side_part": HairStyle(
-    Fall(cut=CROP, length=0.1, part=0.028, lift=0.018, locks=300, width=0.0115, messy=0.06, back=0.15, rise=0.012,
+    Fall(cut=CROP, length=0.1, part=0.04, lift=0.018, locks=300, width=0.0115, messy=0.06, back=0.15, rise=0.012,
          spread=1.2, bulge=0.45), ("male",)
   ),
   "messy": HairStyle(
@@ -69,17 +69,18 @@ HAIR_STYLES: dict[str, HairStyle] = {
   ),
   "long": HairStyle(
     Fall(cut=LONG, length=0.42, part=0.0, lift=0.018, gravity=0.85, points=12, locks=215, width=0.014, messy=0.05,
-         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, rise=0.015, spread=1.0), ("female",)
+         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3, rise=0.015, spread=1.0), ("female",)
   ),
   "ponytail": HairStyle(
-    Gathered(anchors=((0.0, 0.45, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.026), ("female",)
+    Gathered(anchors=((0.0, 0.4, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.032), ("female",)
   ),
   "pigtails": HairStyle(
-    Gathered(anchors=((0.85, 0.3, -0.4), (-0.85, 0.3, -0.4)), tail="tail", tail_length=0.14, tail_radius=0.02),
+    Gathered(anchors=((0.85, 0.3, -0.4), (-0.85, 0.3, -0.4)), tail="tail", tail_length=0.14, tail_radius=0.025,
+             fringe=FRINGE),
     ("female",), (3.0, 13.0)
   ),
   "braids": HairStyle(
-    Gathered(anchors=((0.8, -0.15, -0.45), (-0.8, -0.15, -0.45)), tail="plait", tail_length=0.19, tail_radius=0.016),
+    Gathered(anchors=((0.75, -0.3, -0.6), (-0.75, -0.3, -0.6)), tail="plait", tail_length=0.19, tail_radius=0.016),
     ("female",), (4.0, 16.0)
   ),
   "buns": HairStyle(

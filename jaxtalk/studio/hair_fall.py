@@ -103,13 +103,15 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
   side = np.where(roots[:, 0] >= (fall.part or 0.0), 1.0, -1.0)
   lift = fall.lift * rng.uniform(0.55, 1.1, count)
   field = comb(fall, side, rng.normal(0, 1, (count, 3)))
+  steps = int(np.clip(fall.length / STEP, 4, 36))
   curves = grow(
     skull,
     around,
     rows,
     field,
     lift=lift,
-    steps=int(fall.length / STEP) + 1,
+    steps=steps,
+    step=fall.length / steps,
     hug=fall.hug,
     spread=fall.spread,
     rise=fall.rise,

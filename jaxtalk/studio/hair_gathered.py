@@ -43,9 +43,9 @@ class Gathered:
   part: float = 0.0
   lift: float = 0.008
   width: float = 0.009
-  locks: int = 200
+  locks: int = 180
   points: int = 8
-  edge: int = 130
+  edge: int = 90
   fringe: tuple[tuple[float, float], ...] | None = None
 
 
@@ -128,13 +128,13 @@ def _anchor(skull: Skull, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _hang(skull: Skull, start: np.ndarray, normal: np.ndarray, length: float, radius: float) -> np.ndarray:
   """The middle line (S, 3) of a tail: out of the tie, then down, staying a radius away from the body."""
-  point, direction, points = start.copy(), unit(normal + [0, 0.15, 0]), [start]
+  point, direction, points = start.copy(), unit(normal), [start]
   for k in range(int(length / STEP)):
-    pull = 0.10 + 0.16 * min(k * STEP / 0.05, 1.0)
+    pull = 0.16 + 0.2 * min(k * STEP / 0.04, 1.0)
     direction = unit((1 - pull) * direction + pull * np.array([0.0, -1.0, 0.0]))
     point = point + direction * STEP * skull.scale
     gap, out = skull.distance(point[None])
-    clear = radius * skull.scale * min(1.0, (k + 3) / 8)
+    clear = 0.75 * radius * skull.scale * min(1.0, (k + 3) / 8)
     out = unit(out[0] * [1.0, 0.3, 1.0])
     point = point + out * max(clear - gap[0], 0.0) * 0.7
     points.append(point)
@@ -179,7 +179,7 @@ def _tail(
   skull: Skull, style: Gathered, point: np.ndarray, normal: np.ndarray, rng: np.random.Generator
 ) -> list[SurfacePart]:
   """Loose hair from a tie."""
-  locks, along = 64 if len(style.anchors) == 1 else 40, 10
+  locks, along = 60 if len(style.anchors) == 1 else 32, 9
   start = point + normal * style.lift * skull.scale
   line = _hang(skull, start, normal, style.tail_length, style.tail_radius)
   line = resample(line[None], np.array([9.0]), along * 2)[0]

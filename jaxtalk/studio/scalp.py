@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from jaxtalk.core import InputError
-from jaxtalk.studio.mesh import grid_faces, unit, vertex_normals
+from jaxtalk.studio.mesh import grid_faces, smoothstep, unit, vertex_normals
 
 AROUND = 72
 DOWN = 42
@@ -41,6 +41,7 @@ class ScalpRegion:
     eyes: (2, E) vertices of the left and right eyeball.
     chin, ears: (1,) and (2,) vertices: tip of the chin, middle of each ear's outer rim.
     collide: (C,) body vertices from the face to the shoulders that hair must stay outside of.
+    depth: (C,) degrees of arc that each of ``collide`` lies inside the hairline; negative on bare skin.
     collide_faces: (F, 3) triangles over all vertices, those touching ``collide``: for its normals.
   """
 
@@ -51,6 +52,7 @@ class ScalpRegion:
   chin: np.ndarray
   ears: np.ndarray
   collide: np.ndarray
+  depth: np.ndarray
   collide_faces: np.ndarray
 
   def required_vertices(self) -> np.ndarray:
@@ -109,6 +111,9 @@ def scalp_region(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, np.n
   front = near[(np.abs(vertices[near, 0]) < 0.004 * unit_length) & (vertices[near, 2] > middle[2])]
   profile = front[(vertices[front, 1] < middle[1] - 0.07 * unit_length)]
   profile = profile[vertices[profile, 1] > middle[1] - 0.125 * unit_length]
+  depth = _depth(vertices[near] - centre, degrees)
+  chart = (vertices[index] * weight[..., None]).sum(1)
+  depth[cKDTree(chart).query(vertices[near])[0] > 0.008 * unit_length] = -90.0  # ears
   head = near[np.abs(vertices[near, 1] - middle[1] + 0.015 * unit_length) < 0.03 * unit_length]
   return ScalpRegion(
     index=index.reshape(DOWN, AROUND, 3),
@@ -118,8 +123,26 @@ def scalp_region(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, np.n
     chin=profile[[np.argmax(vertices[profile, 2])]],
     ears=head[[np.argmax(vertices[head, 0]), np.argmin(vertices[head, 0])]],
     collide=near,
+    depth=depth.astype(np.float32),
     collide_faces=faces[np.isin(faces, near).all(1)],
   )
+
+
+def _depth(offsets: np.ndarray, hairline: np.ndarray) -> np.ndarray:
+  """Degrees from each direction up to the hairline (one value per chart column)."""
+  c, s = np.cos(POLE_TILT), np.sin(POLE_TILT)
+  x, y, z = unit(offsets).T
+  pole, front = c * y - s * z, s * y + c * z
+  column = (np.arctan2(x, front) % (2 * np.pi)) / (2 * np.pi) * AROUND
+  return np.interp(column, np.arange(AROUND + 1), np.append(hairline, hairline[0])) - np.degrees(np.arccos(pole))
+
+
+def under_hair(region: ScalpRegion, count: int) -> np.ndarray:
+  """(count,) share of hair colour to mix into the skin of each vertex: 1 on the scalp, fading out over the hairline, so
+  that short or thin hair never shows a bald head or a hard edge. ``count``: vertices of the mesh the region indexes."""
+  out = np.zeros(count, np.float32)
+  out[region.collide] = smoothstep(-3.0, 3.5, region.depth)
+  return out
 
 
 def _first_hits(
