@@ -1,0 +1,1 @@
+"""Waveforms to features at the motion rate."""
