@@ -25,7 +25,7 @@ AXIS_Z = 0.045  # the axis of the cylinder on the base mesh
 RADIUS = 0.085  # metres of arc per radian, for painting in millimetres
 BLOCK = 256
 EYE_AT, HAIR_AT, CLOTH_AT = (768, 0), (768, 256), (768, 512)
-WRAP = 4096  # texture x beyond this repeats within the block that starts at `x // WRAP`; see `wrap_offset`
+WRAP = 4096  # texels beyond this repeat within a block, so that hair and cloth may have coordinates of any size
 SWATCHES = ("teeth", "gum", "tongue", "mouth", "lash", "trim")
 _TEXEL = np.array([2 * HALF_ANGLE * RADIUS, TOP - BOTTOM]) / SKIN  # metres
 
@@ -279,7 +279,7 @@ def paint_hair(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint_cloth(person: Person, rng: np.random.Generator) -> np.ndarray:
-  """(BLOCK, BLOCK, 3) linear, repeats every 0.128 m around and along: plain, striped or dotted knit."""
+  """(BLOCK, BLOCK, 3) linear, repeats both ways: plain, striped or dotted knit."""
   main = to_linear(np.array(CLOTHES_COLOURS[person.look["clothes_colour"]]) / 255)
   y, x = np.mgrid[0:BLOCK, 0:BLOCK] / BLOCK
   weave = 1 + 0.035 * np.sin(2 * np.pi * 42 * x) * np.sin(2 * np.pi * 42 * y) + 0.02 * rng.normal(size=(BLOCK, BLOCK))

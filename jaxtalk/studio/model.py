@@ -22,6 +22,8 @@ from jaxtalk.studio.scalp import ScalpRegion
 GARMENT_VERTICES, GARMENT_FACES = 7000, 12500
 HAIR_VERTICES, HAIR_FACES = 10000, 15000
 MAX_VALENCE = 10
+HAIR_PERIOD = 60.0  # strands in the hair block
+CLOTH_PERIOD = 0.128  # metres of cloth in the cloth block
 
 
 @jax.tree_util.register_dataclass
@@ -165,18 +167,40 @@ def _materials(asset: Asset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return gloss, shine, wrap
 
 
-def _thin_lashes(head: Head, asset: Asset) -> np.ndarray:
-  """Neutral vertices with lashes as a fringe: short, and every second tip drawn in towards its root."""
-  out = head.vertices.copy()
+def _thin_lashes(vertices: np.ndarray, head: Head, asset: Asset) -> np.ndarray:
+  """Vertices with lashes as a fringe: short, and every second tip drawn in towards its root."""
+  out = vertices.copy()
   body = asset.part_vertices("body")
   for name, eye in (("lashes_left", "l-eye"), ("lashes_right", "r-eye")):
     ids = asset.part_vertices(name)
-    near = body[np.linalg.norm(head.vertices[body] - head.joints[eye], axis=1) < 0.03 * head.scale]
-    distance = np.linalg.norm(head.vertices[ids][:, None] - head.vertices[near][None], axis=-1)
-    root = head.vertices[near[distance.argmin(1)]]
-    keep = np.where(np.arange(len(ids)) % 2 == 0, 0.5, 0.22)[:, None]
-    out[ids] = root + (head.vertices[ids] - root) * keep
+    near = body[np.linalg.norm(vertices[body] - head.joints[eye], axis=1) < 0.03 * head.scale]
+    distance = np.linalg.norm(vertices[ids][:, None] - vertices[near][None], axis=-1)
+    root = vertices[near[distance.argmin(1)]]
+    keep = np.where(np.arange(len(ids)) % 2 == 0, 0.42, 0.16)[:, None]
+    out[ids] = root + (vertices[ids] - root) * keep
   return out
+
+
+# Metres on the base mesh: the modelled teeth hide behind the upper lip and pierce a child's cheeks.
+TEETH_DOWN, TEETH_BACK, TEETH_NARROW = 0.0022, 0.0015, 0.84
+LOWER_TEETH_FOLLOW = 0.86  # share of the jaw's opening, which the face unit overdoes for teeth
+
+
+def _fit_teeth(head: Head, asset: Asset) -> tuple[np.ndarray, np.ndarray]:
+  """Neutral vertices and units with teeth that show under the upper lip and stay inside the cheeks."""
+  vertices, units = head.vertices.copy(), head.units.copy()
+  lip = head.vertices[asset.landmarks[62]]
+  for name in ("teeth_upper", "teeth_lower"):
+    ids = asset.part_vertices(name)
+    p = vertices[ids]
+    p[:, 0] *= TEETH_NARROW
+    p[:, 2] = lip[2] + (p[:, 2] - lip[2]) * 0.92 - TEETH_BACK * head.scale
+    if name == "teeth_upper":
+      p[:, 1] -= TEETH_DOWN * head.scale
+    else:
+      units[:, ids] *= LOWER_TEETH_FOLLOW
+    vertices[ids] = p
+  return vertices, units
 
 
 def _cavity(asset: Asset) -> np.ndarray:
@@ -193,20 +217,15 @@ def _pad(array: np.ndarray, length: int, what: str) -> np.ndarray:
   return np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
 
 
-def _wrap_u(u: np.ndarray, period: float) -> np.ndarray:
-  return atlas.WRAP + u / period * atlas.BLOCK
-
-
 def hair_uv(part: SurfacePart) -> np.ndarray:
   """Texels: across the strands wraps within the hair block, along runs from its top to its bottom."""
-  v = atlas.HAIR_AT[1] + 1 + part.coord[:, 1] * (atlas.BLOCK - 3)
-  return np.stack([_wrap_u(part.coord[:, 0] % 4096, 60.0), v], 1).astype(np.float32)
+  u = atlas.WRAP + part.coord[:, 0] % 4096 * (atlas.BLOCK / HAIR_PERIOD)
+  return np.stack([u, atlas.HAIR_AT[1] + 1 + part.coord[:, 1] * (atlas.BLOCK - 3)], 1).astype(np.float32)
 
 
 def cloth_uv(part: SurfacePart) -> np.ndarray:
-  """Texels of cloth: metres around and along, both mirrored into the block's period of 0.128 m."""
-  v = np.abs((part.coord[:, 1] / 0.128) % 2 - 1)
-  uv = np.stack([_wrap_u(part.coord[:, 0] + 8.0, 0.128), atlas.CLOTH_AT[1] + 1 + v * (atlas.BLOCK - 3)], 1)
+  """Texels of cloth: metres around and along, both wrapping within the block."""
+  uv = atlas.WRAP * 2 + part.coord * (atlas.BLOCK / CLOTH_PERIOD)
   uv[part.layer > 0.5] = atlas.swatch_uv("trim")
   return uv.astype(np.float32)
 
@@ -216,7 +235,8 @@ def build(person: Person) -> HeadModel:
   asset, head, common = load_asset(), shape(person), shared()
   k = asset.num_vertices
   streams = np.random.SeedSequence([person.seed, 0xBD]).spawn(2)
-  vertices = _thin_lashes(head, asset)
+  vertices, units = _fit_teeth(head, asset)
+  vertices = _thin_lashes(vertices, head, asset)
   ball, ball_faces = eyes.sphere()
   fits = [eyes.fit(head.vertices[asset.part_vertices(f"eye_{side}")]) for side in ("left", "right")]
   dressed = garment.dress(
@@ -270,7 +290,7 @@ def build(person: Person) -> HeadModel:
   return HeadModel(
     rest=stack(vertices, 0.0, cloth.vertices, mane.vertices),
     rest_normals=stack(np.zeros_like(vertices), 0.0, cloth.normals, mane.normals),
-    units=head.units,
+    units=units,
     turn=stack(common["turn"], 1.0, garment_turn, np.ones(nh)),
     pivot=head.pivot.astype(np.float32),
     eye_centre=np.stack([c for c, _ in fits]),

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtalk.motion.rotations import axis_angle_from_matrix, matrix_from_ypr
 from jaxtalk.motion.spaces import ARKIT
 from jaxtalk.studio import atlas, eyes
-from jaxtalk.studio.model import GARMENT_VERTICES, HeadModel
+from jaxtalk.studio.model import GARMENT_VERTICES, HAIR_FACES, HeadModel
 
 NUM_UNITS = 52
 _HEAD = slice(ARKIT.index("headYaw"), ARKIT.index("headYaw") + 3)
@@ -16,13 +16,19 @@ _LEFT_EYE = slice(ARKIT.index("leftEyeYaw"), ARKIT.index("leftEyeYaw") + 3)
 _RIGHT_EYE = slice(ARKIT.index("rightEyeYaw"), ARKIT.index("rightEyeYaw") + 3)
 
 
+def _cross(a: Array, b: Array) -> Array:
+  ax, ay, az, bx, by, bz = (v[..., i] for v in (a, b) for i in range(3))
+  return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+
+
 def turn_about(points: Array, axis_angle: Array, share: Array) -> Array:
   """Rotates rows (V, 3) by ``share`` (V,) of one rotation (Rodrigues)."""
   angle = jnp.sqrt(jnp.maximum(jnp.sum(axis_angle**2), 1e-12))
   axis = axis_angle / angle
   theta = (share * angle)[:, None]
-  cross = jnp.cross(jnp.broadcast_to(axis, points.shape), points)
-  return points + jnp.sin(theta) * cross + (1 - jnp.cos(theta)) * jnp.cross(jnp.broadcast_to(axis, points.shape), cross)
+  axis = jnp.broadcast_to(axis, points.shape)
+  cross = _cross(axis, points)
+  return points + jnp.sin(theta) * cross + (1 - jnp.cos(theta)) * _cross(axis, cross)
 
 
 def _unit(v: Array) -> Array:
@@ -32,8 +38,8 @@ def _unit(v: Array) -> Array:
 def gathered_normals(vertices: Array, faces: Array, adjacency: Array) -> Array:
   """Area-weighted vertex normals by gathering each vertex's faces (a scatter would be serial on CPU)."""
   a, b, c = (vertices[faces[:, i]] for i in range(3))
-  face_normals = jnp.cross(b - a, c - a)
-  picked = face_normals[jnp.maximum(adjacency, 0)] * (adjacency >= 0)[..., None]
+  face_normals = jnp.concatenate([_cross(b - a, c - a), jnp.zeros((1, 3))])
+  picked = face_normals[jnp.where(adjacency >= 0, adjacency, faces.shape[0])]
   return _unit(picked.sum(1))
 
 
@@ -57,7 +63,8 @@ def pose(model: HeadModel, frame: Array) -> tuple[Array, Array, Array, Array]:
   rigid = jnp.concatenate([left[1], right[1], model.rest_normals[first_tail + g :]])
   rigid_turn = jnp.concatenate([model.turn[k:first_tail], model.turn[first_tail + g :]])
   rigid = turn_about(rigid, turn, rigid_turn)
-  soft = gathered_normals(vertices, model.faces, jnp.concatenate([model.adjacency, model.garment_adjacency]))
+  surface = model.faces[: model.faces.shape[0] - HAIR_FACES]
+  soft = gathered_normals(vertices, surface, jnp.concatenate([model.adjacency, model.garment_adjacency]))
   normals = jnp.concatenate([soft[:k], rigid[: 2 * eyes.NUM], soft[k:], rigid[2 * eyes.NUM :]])
 
   flip = jnp.array([1.0, -1.0])  # texture rows run down

@@ -21,9 +21,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtalk.core import Frames, InputError, Motion, Person, Scene
 from jaxtalk.motion.rotations import axis_angle_from_ypr
 from jaxtalk.motion.spaces import ARKIT
-from jaxtalk.studio import atlas, backdrop, camera, lighting, raster
+from jaxtalk.studio import backdrop, camera, lighting, raster, shading
 from jaxtalk.studio.model import HeadModel, build
 from jaxtalk.studio.pose import pose
+from jaxtalk.studio.shading import INVERSE_DEPTH, NORMAL, staged
 
 SAMPLES = 2  # along each side of a pixel
 CHUNK = 8  # frames a device renders per call
@@ -45,21 +46,6 @@ class Shot:
   key_share: Array
 
 
-def decode_texels(packed: Array) -> Array:
-  """(..., ) uint32 texels to (..., 3) linear colour."""
-  channels = jnp.stack([packed & 255, (packed >> 8) & 255, (packed >> 16) & 255], -1).astype(jnp.float32) / 255
-  return channels * channels
-
-
-def tone_map(linear: Array) -> Array:
-  """Linear light to sRGB uint8 with a soft shoulder above 0.75."""
-  knee = 0.72
-  over = jnp.maximum(linear - knee, 0.0)
-  x = jnp.where(linear > knee, knee + (1 - knee) * (1 - jnp.exp(-over / (1 - knee))), jnp.maximum(linear, 0.0))
-  encoded = jnp.where(x <= 0.0031308, 12.92 * x, 1.055 * jnp.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
-  return jnp.round(jnp.clip(encoded, 0.0, 1.0) * 255).astype(jnp.uint8)
-
-
 def _to_camera(points: Array, rt: Array) -> Array:
   return points @ rt[:, :3].T + rt[:, 3]
 
@@ -72,71 +58,60 @@ def _to_samples(points: Array, k: Array, factor: int) -> Array:
   return jnp.concatenate([pixel * factor + (factor - 1) / 2, inverse[..., None]], -1)
 
 
-def _shade(model: HeadModel, shot: Shot, values: Array, half: Array) -> Array:
-  """Colour of samples from interpolated (uv 2, lit 3, normal 3, gloss, shine, gleam)."""
-  uv, lit, normal = values[..., 0:2], values[..., 2:5], values[..., 5:8]
-  gloss, shine, gleam = values[..., 8], values[..., 9], values[..., 10]
-  block = float(atlas.SIZE - atlas.BLOCK)
-  u = jnp.where(uv[..., 0] >= atlas.WRAP, block + (uv[..., 0] - atlas.WRAP) % atlas.BLOCK, uv[..., 0])
-  column, row = (jnp.clip(jnp.round(t).astype(jnp.int32), 0, atlas.SIZE - 1) for t in (u, uv[..., 1]))
-  albedo = decode_texels(model.atlas.reshape(-1)[row * atlas.SIZE + column])
-  length = jnp.sqrt(jnp.maximum(jnp.sum(normal * normal, -1), 1e-9))
-  power = jnp.exp2(3.0 + 6.5 * gloss)
-  cosine = jnp.clip(normal @ half / length, 1e-4, 1.0)
-  # Blinn-Phong, normalised so that sharper highlights are brighter; `lit` carries the shadow.
-  shadowed = jnp.clip(lit[..., 1], 0.0, 1.0)
-  blinn = jnp.exp2(jnp.log2(cosine) * power) * (1 + power / 40)
-  # A wet eye mirrors the soft box itself: a disc with a crisp edge.
-  mirror = 3 * jnp.clip((cosine - 0.985) / 0.005, 0.0, 1.0)
-  highlight = shine * jnp.where(gloss > 0.95, mirror, blinn) * shadowed + gleam
-  return albedo * lit + highlight[..., None] * shot.lights.key_colour * 0.6
-
-
 def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps: tuple[str, ...]) -> dict[str, Array]:
   """One picture (size, size, 3) uint8 with its labels, from one motion frame (61,)."""
   n = size * SAMPLES
-  vertices, normals, uv, pupils = pose(model, frame)
-  eye = -shot.rt[:, :3].T @ shot.rt[:, 3]
-  lit, gleam = lighting.light_vertices(model, shot.lights, shot.sky_share, shot.key_share, vertices, normals, eye)
-  seen = _to_camera(vertices, shot.rt)
-  screen = _to_samples(seen, shot.k, SAMPLES)
-  ids = raster.visibility(
-    screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided
-  )
-  columns = [uv, lit, normals, model.gloss[:, None], model.shine[:, None], gleam[:, None], screen[:, 2:]]
-  planes = raster.attribute_planes(screen, model.faces, jnp.concatenate(columns, 1), height=n, width=n)
+  on = jnp.isfinite(frame[0])  # always true, and XLA does not know it; see `shading.staged`
+  vertices, normals, uv, pupils = staged(on, pose, model, frame)
+  eye = -(shot.rt[:, :3] * shot.rt[:, 3:]).sum(0)
+
+  def project(vertices, normals, uv):
+    lit, gleam = lighting.light_vertices(model, shot.lights, shot.sky_share, shot.key_share, vertices, normals, eye)
+    screen = _to_samples(_to_camera(vertices, shot.rt), shot.k, SAMPLES)
+    columns = [uv, lit, normals, model.gloss[:, None], model.shine[:, None], gleam[:, None], screen[:, 2:]]
+    return screen, jnp.concatenate(columns, 1)
+
+  screen, attributes = staged(on, project, vertices, normals, uv)
+  ids = raster.visibility(screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided)
+  planes = staged(on, lambda s, a: raster.attribute_planes(s, model.faces, a, height=n, width=n), screen, attributes)
   y, x = jnp.meshgrid(jnp.arange(n, dtype=jnp.float32), jnp.arange(n, dtype=jnp.float32), indexing="ij")
-  values = raster.interpolate(planes, ids, x, y)
+  values = staged(on, shading.sample_planes, planes, ids, x, y)
 
-  to_eye = eye / jnp.linalg.norm(eye)
-  half = to_eye + shot.lights.key_direction
-  colour = _shade(model, shot, values, half / jnp.linalg.norm(half))
-  covered = (ids >= 0)[..., None]
-  background = jnp.repeat(jnp.repeat(shot.background, SAMPLES, 0), SAMPLES, 1)
-  out = {"images": tone_map(raster.resolve(jnp.where(covered, colour, background), SAMPLES))}
-
-  # Maps are read at pixel centres, from the triangle of the sample to the lower right of each.
-  own = ids[SAMPLES // 2 :: SAMPLES, SAMPLES // 2 :: SAMPLES]
-  py, px = (t[::SAMPLES, ::SAMPLES] + (SAMPLES - 1) / 2 for t in (y, x))
-  if "segmentation" in maps:
-    out["segmentation"] = jnp.where(own >= 0, model.face_class[jnp.maximum(own, 0)], 0).astype(jnp.uint8)
-  if "depth" in maps:
-    inverse = raster.interpolate(planes[:, 11:12], own, px, py)[..., 0]
-    out["depth"] = jnp.where(own >= 0, 1.0 / jnp.maximum(inverse, 1e-6), 0.0)
-  if "normals" in maps:
-    facing = raster.interpolate(planes[:, 5:8], own, px, py) @ shot.rt[:, :3].T
-    length = jnp.linalg.norm(facing, axis=-1, keepdims=True)
-    out["normals"] = jnp.where((own >= 0)[..., None], facing / jnp.maximum(length, 1e-6), 0.0)
+  half = eye / jnp.linalg.norm(eye) + shot.lights.key_direction
+  half = half / jnp.linalg.norm(half)
+  paint = functools.partial(shading.shade, packed=model.atlas, lights=shot.lights, half=half)
+  background = tuple(jnp.repeat(jnp.repeat(shot.background[..., c], SAMPLES, 0), SAMPLES, 1) for c in range(3))
+  colour = staged(on, lambda v, i: paint(v, i, background=background), values, ids)
+  out = {"images": shading.resolve(colour, SAMPLES)} | _maps(model, shot, ids, planes, x, y, maps)
 
   points = jnp.concatenate([vertices[model.landmarks], pupils])
   at = _to_samples(_to_camera(points, shot.rt), shot.k, SAMPLES)
   out["lm3d_m"] = points
-  out["visible"] = _visible(at, values[..., 11], n)
+  out["visible"] = _visible(at, jnp.where(ids >= 0, values[INVERSE_DEPTH], 0.0), n)
   solid = (model.turn[: model.units.shape[1]] > 0.95)[:, None]
   pixel = (screen[: model.units.shape[1], :2] - (SAMPLES - 1) / 2) / SAMPLES
   low = jnp.clip(jnp.min(jnp.where(solid, pixel, jnp.inf), 0), 0, size - 1)
   high = jnp.clip(jnp.max(jnp.where(solid, pixel, -jnp.inf), 0), 0, size - 1)
   out["bbox_px"] = jnp.concatenate([low, high - low])
+  return out
+
+
+def _maps(model: HeadModel, shot: Shot, ids: Array, planes: Array, x: Array, y: Array, maps: tuple[str, ...]) -> dict:
+  """Dense labels at pixel centres, from the triangle of the sample to the lower right of each."""
+  own = ids[SAMPLES // 2 :: SAMPLES, SAMPLES // 2 :: SAMPLES]
+  centre = [t[::SAMPLES, ::SAMPLES] + (SAMPLES - 1) / 2 for t in (x, y)]
+  covered = own >= 0
+  out = {}
+  if "segmentation" in maps:
+    out["segmentation"] = jnp.where(covered, model.face_class[jnp.maximum(own, 0)], 0).astype(jnp.uint8)
+  if "depth" in maps:
+    (inverse,) = shading.sample_planes(planes[:, INVERSE_DEPTH : INVERSE_DEPTH + 1], own, *centre)
+    out["depth"] = jnp.where(covered, 1.0 / jnp.maximum(inverse, 1e-6), 0.0)
+  if "normals" in maps:
+    world = shading.sample_planes(planes[:, NORMAL], own, *centre)
+    length = jnp.sqrt(jnp.maximum(sum(c * c for c in world), 1e-12))
+    facing = [sum(shot.rt[r, i] * world[i] for i in range(3)) / length for r in range(3)]
+    out["normals"] = jnp.where(covered[..., None], jnp.stack(facing, -1), 0.0)
   return out
 
 
