@@ -7,6 +7,7 @@ A clip that fails is listed and the others go on; what is finished stays, whatev
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import deque
@@ -96,6 +97,9 @@ def run(plan: Plan, stages: Stages, writer: ClipWriter, progress: Progress) -> O
         _collect(underway.popleft(), outcome, progress)
     except OSError as error:
       outcome.stopped = error
+      for item in underway:  # made before it was known that no more can be written
+        with contextlib.suppress(OSError):
+          _collect(item, outcome, progress)
   return outcome
 
 
