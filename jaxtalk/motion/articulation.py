@@ -64,12 +64,12 @@ class Shape:
 
 SHAPES: dict[str, Shape] = {
   "rest": Shape(gap=0.012, jaw=0.015, lips=0.7, teeth=0.7, body=0.5),
-  "AA": Shape(gap=0.46, jaw=0.43, upper=0.10, lower=0.08, teeth=1.3),
-  "AE": Shape(gap=0.42, jaw=0.37, spread=0.35, upper=0.18, lower=0.15, teeth=1.2),
-  "AH": Shape(gap=0.31, jaw=0.28, upper=0.08, lower=0.08),
-  "AO": Shape(gap=0.36, jaw=0.34, pucker=0.22, funnel=0.42, lips=1.2, teeth=1.1),
-  "EH": Shape(gap=0.29, jaw=0.25, spread=0.30, upper=0.14, lower=0.14),
-  "IH": Shape(gap=0.18, jaw=0.14, spread=0.35, upper=0.14, lower=0.16),
+  "AA": Shape(gap=0.48, jaw=0.48, upper=0.10, lower=0.08, teeth=1.3),
+  "AE": Shape(gap=0.44, jaw=0.42, spread=0.35, upper=0.18, lower=0.15, teeth=1.2),
+  "AH": Shape(gap=0.32, jaw=0.31, upper=0.08, lower=0.08),
+  "AO": Shape(gap=0.38, jaw=0.38, pucker=0.22, funnel=0.42, lips=1.2, teeth=1.1),
+  "EH": Shape(gap=0.30, jaw=0.28, spread=0.30, upper=0.14, lower=0.14),
+  "IH": Shape(gap=0.19, jaw=0.16, spread=0.35, upper=0.14, lower=0.16),
   "IY": Shape(gap=0.13, jaw=0.07, spread=0.70, upper=0.20, lower=0.22, lips=1.2),
   "ER": Shape(gap=0.15, jaw=0.14, pucker=0.25, funnel=0.25, lower=0.10),
   "UH": Shape(gap=0.16, jaw=0.15, pucker=0.38, funnel=0.36),

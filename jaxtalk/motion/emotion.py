@@ -122,7 +122,7 @@ def add_emotion(
   proto = prototype(emotion)
   for channel, weight in proto.upper.items():
     mouth.add(values, channel, weight * level)
-  lower = level * (1.0 - 0.25 * speaking) * (1.0 - 0.65 * closed)
+  lower = level * (1.0 - 0.25 * speaking) * (1.0 - 0.35 * closed)
   for channel, weight in proto.lower.items():
     mouth.add(values, channel, weight * lower)
   return proto.gap * level * (1.0 - 0.6 * speaking)

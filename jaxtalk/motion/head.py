@@ -13,7 +13,7 @@ from jaxtalk.motion import curves, spaces
 from jaxtalk.motion.cues import Cues
 from jaxtalk.motion.emotion import Prototype
 
-MAX_SPEED = np.deg2rad(90.0)  # a bound, not a habit: typical peaks are half of it
+MAX_SPEED = np.deg2rad(90.0)  # at ``style.head`` 1 nothing is faster; typical peaks are half of it
 MAX_ANGLE = np.deg2rad(np.array([24.0, 18.0, 14.0]))
 _SWAY = np.deg2rad(np.array([1.9, 1.3, 1.3]))
 _DRIFT = np.deg2rad(np.array([3.2, 1.7, 2.0]))

@@ -48,7 +48,8 @@ GAP_PER_WEIGHT = {
   "mouthStretchRight": 0.006,
   "jawForward": 0.041,
 }
-REST_GAP = 0.0
+REST_GAP = 0.0  # the studio lets the lips of every person meet at rest
+BEYOND_JAW = 0.04
 
 _GAP = np.array([GAP_PER_WEIGHT.get(name, 0.0) for name in ARKIT.channels])
 _SIDED = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown", "mouthUpperUp")
@@ -97,11 +98,16 @@ def solve_gap(values: np.ndarray, jaw: np.ndarray, gap: np.ndarray) -> None:
 
   Args:
     values: (T, 61) with every other mouth channel final.
-    jaw: (T,) wanted jawOpen in [0, 1]; raised where the gap asks for more than it gives.
+    jaw: (T,) wanted jawOpen in [0, 1]; raised a little where the gap asks for more than it gives.
     gap: (T,) wanted lip gap in units of jawOpen, 0 is closed.
   """
   values[:, ARKIT.index("jawOpen")] = values[:, ARKIT.index("mouthClose")] = 0.0
-  surplus = REST_GAP + jaw + np.clip(values, 0.0, 1.0) @ _GAP - gap
+  natural = REST_GAP + jaw + np.clip(values, 0.0, 1.0) @ _GAP
+  # Lips alone open little beyond what the jaw gives: what is asked for beyond that comes only in part, so that the
+  # jaw, which is heavy, is not thrown about by quick lips.
+  beyond = np.maximum(gap - np.maximum(natural, 0.0), 0.0)
+  gap = gap - beyond + BEYOND_JAW * np.tanh(beyond / BEYOND_JAW)
+  surplus = natural - gap
   close = curves.soft_positive(surplus, 0.01)
   values[:, ARKIT.index("mouthClose")] = close
   values[:, ARKIT.index("jawOpen")] = jaw + close - surplus
