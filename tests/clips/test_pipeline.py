@@ -134,7 +134,7 @@ def test_a_full_disk_ends_the_run_and_finished_clips_stay(tmp_path, monkeypatch)
   real = media.write_npz
 
   def full(path, arrays):
-    if "000000" not in path.name:
+    if "clip_000000000" not in path.name:
       path.write_bytes(b"half of it")
       raise OSError(errno.ENOSPC, "No space left on device")
     real(path, arrays)
