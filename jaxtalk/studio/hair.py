@@ -39,8 +39,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("male", "female")
   ),
   "side_part": HairStyle(
-    Fall(cut=CROP, length=0.1, part=0.04, lift=0.018, locks=300, width=0.0115, messy=0.06, back=0.15, rise=0.012,
-         spread=1.2, bulge=0.45), ("male",)
+    Fall(cut=CROP, length=0.1, part=0.04, layered=0.6, lift=0.018, locks=300, width=0.0115, messy=0.06,
+         back=0.15, rise=0.012, spread=1.2, bulge=0.45), ("male",)
   ),
   "messy": HairStyle(
     Fall(cut=CROP, length=0.1, lift=0.026, locks=300, width=0.012, messy=0.33, hug=0.35, gravity=0.35, swirl=0.5,
@@ -51,8 +51,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("male", "female")
   ),
   "curly": HairStyle(
-    Fall(cut=((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0)), length=0.13, lift=0.05, locks=170, points=16,
-         width=0.0075, messy=0.2, hug=0.25, gravity=0.55, curl=0.0095, pitch=0.052, spread=1.6, rise=0.02, jitter=0.12,
+    Fall(cut=((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0)), length=0.13, layered=0.5, lift=0.05,
+         locks=170, points=16, width=0.0075, messy=0.2, hug=0.25, gravity=0.55, curl=0.0095, pitch=0.052, spread=1.6, rise=0.02, jitter=0.12,
          tip=0.35, bulge=0.25), ("female", "male")
   ),
   "afro": HairStyle(
@@ -60,16 +60,16 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("female", "male")
   ),
   "bob": HairStyle(
-    Fall(cut=BOB, length=0.3, part=0.025, lift=0.018, gravity=0.8, points=9, locks=270, width=0.0125, messy=0.05,
-         hug=0.35, tip=0.45, tuck=0.5, rise=0.015, spread=1.0), ("female",)
+    Fall(cut=BOB, length=0.3, part=0.025, layered=1.0, lift=0.018, gravity=0.8, points=9, locks=270,
+         width=0.0125, messy=0.05, hug=0.35, tip=0.45, tuck=0.5, rise=0.015, spread=1.0), ("female",)
   ),
   "bob_bangs": HairStyle(
-    Fall(cut=BOB_BANGS, length=0.3, lift=0.016, gravity=0.8, points=9, locks=280, width=0.012, messy=0.05, hug=0.35,
-         tip=0.45, tuck=0.5), ("female",)
+    Fall(cut=BOB_BANGS, length=0.3, layered=1.0, lift=0.016, gravity=0.8, points=9, locks=310, width=0.012,
+         messy=0.05, hug=0.35, tip=0.45, tuck=0.5), ("female",)
   ),
   "long": HairStyle(
-    Fall(cut=LONG, length=0.42, part=0.0, lift=0.018, gravity=0.85, points=12, locks=215, width=0.014, messy=0.05,
-         hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3, rise=0.015, spread=1.0), ("female",)
+    Fall(cut=LONG, length=0.42, part=0.0, layered=1.0, lift=0.018, gravity=0.85, points=12, locks=215,
+         width=0.014, messy=0.05, hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3, rise=0.015, spread=1.0), ("female",)
   ),
   "ponytail": HairStyle(
     Gathered(anchors=((0.0, 0.4, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.032), ("female",)

@@ -43,6 +43,8 @@ class Fall:
     back: how far hair is combed back from a parting.
     messy: each lock's own direction.
     hug: how closely locks follow the head.
+    layered: 0 where locks all over lie equally high; towards 1 the locks rooted at the parting or the crown cover the
+      others, as long hair does.
     edge: how many fine hairs along the hairline.
     tuck: how strongly ends below the ears turn in towards the neck.
     curl, pitch: radius of corkscrews along the locks, and metres per turn; 0 is straight.
@@ -65,6 +67,7 @@ class Fall:
   hug: float = 0.6
   bulge: float = 0.35
   tip: float = 0.08
+  layered: float = 0.0
   edge: int = 0
   tuck: float = 0.0
   curl: float = 0.0
@@ -95,13 +98,34 @@ def comb(fall: Fall, side: np.ndarray, sway: np.ndarray):
   return field
 
 
+def _from_top(roots: np.ndarray, fall: Fall) -> np.ndarray:
+  """Metres from each root (L, 3) to the line where the hair divides: the parting and, behind it, the crown."""
+  crown = np.linalg.norm(roots - CROWN, axis=1)
+  if fall.part is None:
+    return crown
+  parting = np.hypot(roots[:, 0] - fall.part, np.minimum(roots[:, 2] - CROWN[2], 0))
+  return np.where(roots[:, 1] > 0, np.minimum(crown, parting), crown)
+
+
+def _roots(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Chart columns and rows of the roots, and where they are; ``layered`` puts more of them along the dividing line."""
+  extra = int(0.45 * fall.layered * fall.locks)
+  around, rows = scatter_roots(skull, fall.locks - extra, rng)
+  more, more_rows = scatter_roots(skull, 3000, rng)
+  spots = (skull.at(more, more_rows)[0] - skull.centre) / skull.scale
+  near = np.flatnonzero(_from_top(spots, fall) < 0.03)
+  near = rng.permutation(near)[:extra]
+  around, rows = np.concatenate([around, more[near]]), np.concatenate([rows, more_rows[near]])
+  return around, rows, (skull.at(around, rows)[0] - skull.centre) / skull.scale
+
+
 def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[SurfacePart]:
   """Cap and locks of a ``Fall``."""
-  around, rows = scatter_roots(skull, fall.locks, rng)
+  around, rows, roots = _roots(skull, fall, rng)
   count = len(around)
-  roots = (skull.at(around, rows)[0] - skull.centre) / skull.scale
   side = np.where(roots[:, 0] >= (fall.part or 0.0), 1.0, -1.0)
-  lift = fall.lift * rng.uniform(0.55, 1.1, count)
+  lower = fall.layered * smoothstep(0.01, 0.075, _from_top(roots, fall))
+  lift = fall.lift * (1 - 0.65 * lower) * rng.uniform(0.6 + 0.2 * fall.layered, 1.1, count)
   field = comb(fall, side, rng.normal(0, 1, (count, 3)))
   steps = int(np.clip(fall.length / STEP, 4, 36))
   curves = grow(
@@ -126,10 +150,12 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
   if fall.curl:
     curves, outward = curled(curves, fall, skull, rng)
   v = np.linspace(0, 1, fall.points)
-  height = (lift / fall.lift - 0.55) / 0.55
+  height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
   shade = (0.72 + 0.28 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
   width = fall.width * skull.scale * rng.uniform(0.8, 1.25, count)
-  locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip)
+  locks = ribbons(
+    curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=0.7 - 0.3 * fall.layered
+  )
   under = cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift))
   if not fall.edge:
     return [under, locks]
