@@ -1,7 +1,7 @@
 """How far are our phone boundaries from an independent forced aligner's?
 
-PocketSphinx (its wheel carries an acoustic model of adult American English) aligns the same phones to the waveform; each
-word of the utterance is added to its dictionary with exactly our pronunciation, so boundaries correspond one to one. Its
+PocketSphinx (its wheel carries an acoustic model of adult American English) aligns the same phones to the waveform;
+each word of the utterance is in its dictionary with exactly our pronunciation, so boundaries correspond one to one. Its
 frames start every 10 ms and are 25.6 ms long, so the boundary between two of them is taken between their centres.
 PocketSphinx itself is good to one or two frames on clear adult speech and less on children's, whom it has never heard:
 the figures are the disagreement of two methods, an upper bound of our error.
@@ -33,7 +33,7 @@ CENTRE = (0.0256 - FRAME) / 2  # from a frame's nominal start to the boundary be
 
 
 def decoder(words: Sequence[str]) -> pocketsphinx.Decoder:
-  """An aligner with the wheel's acoustic model, no language model, and these pronunciations as words word0, word1 ..."""
+  """An aligner with the wheel's acoustic model, no language model, and these pronunciations as word0, word1 ..."""
   with tempfile.NamedTemporaryFile("w", suffix=".dict") as file:
     file.writelines(f"word{i} {phones}\n" for i, phones in enumerate(words))
     file.flush()

@@ -19,7 +19,7 @@ STEP = 0.005  # s between candidate boundaries
 MARGIN = 0.025  # s searched beyond a window: one step of the network's grid
 SHORTEST = 0.020  # s, of a phone
 PAUSE = 0.045  # s; a shorter gap is no silence
-QUIET_DB = -32.0  # re the loud parts: below this a gap is silent
+QUIET_DB = -28.0  # re the loud parts: below this a gap is silent
 CLOSURE = 0.060  # s of silence before a stop that are the stop itself (the mouth closes before it bursts)
 
 # Expected level in dB of (low, middle, high) frequencies by class; only differences between neighbours matter.

@@ -117,15 +117,17 @@ def version() -> str:
 
 
 def with_output(model: bytes, tensor: str) -> bytes:
-  """A serialised ONNX model with one more graph output, the float32 tensor ``tensor`` of the graph.
+  """A serialised ONNX model with one more graph output, the one-dimensional float32 tensor ``tensor`` of the graph.
 
   Protocol buffers define that when a field holding a message occurs twice, parsers merge the two, and that repeated
   fields are joined (protobuf.dev, "Encoding: Last One Wins"; ``MergeFrom``). So appending a second ``ModelProto.graph``
   that holds nothing but one ``output`` adds that output, whatever the rest of the file looks like, and no ONNX tooling
   is needed. The numbers are those of onnx.proto: ModelProto.graph = 7, GraphProto.output = 12, ValueInfoProto.name = 1
-  and .type = 2, TypeProto.tensor_type = 1, TypeProto.Tensor.elem_type = 1 (FLOAT = 1).
+  and .type = 2, TypeProto.tensor_type = 1, TypeProto.Tensor.elem_type = 1 (FLOAT = 1) and .shape = 2,
+  TensorShapeProto.dim = 1, Dimension.dim_param = 2 ("L", as in the input "ids").
   """
-  float_tensor = _message(1, _varint(1 << 3) + _varint(1))
+  shape = _message(2, _message(1, _message(2, b"L")))
+  float_tensor = _message(1, _varint(1 << 3) + _varint(1) + shape)
   value_info = _message(1, tensor.encode()) + _message(2, float_tensor)
   return model + _message(7, _message(12, value_info))
 

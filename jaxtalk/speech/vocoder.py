@@ -157,13 +157,20 @@ def _positions(bins: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _smooth(envelope: np.ndarray, width: int) -> np.ndarray:
   """Median of five bins, then a Hann window over frequency: without the single-bin notches that quantisation left."""
-  around = np.lib.stride_tricks.sliding_window_view(np.pad(envelope, ((2, 2), (0, 0)), mode="edge"), 5, axis=0)
-  median = np.median(around, axis=-1)
+  padded = np.pad(envelope, ((2, 2), (0, 0)), mode="edge")
+  median = _median_of_five(*(padded[k : k + len(envelope)] for k in range(5)))
   kernel = np.hanning(width + 2)[1:-1]
   kernel = (kernel / kernel.sum()).astype(np.float32)
   padded = np.pad(median, ((width // 2, width // 2), (0, 0)), mode="edge")
   bins = envelope.shape[0]
   return sum(kernel[k] * padded[k : k + bins] for k in range(width)).astype(np.float32)
+
+
+def _median_of_five(a, b, c, d, e):
+  """Elementwise, by comparisons only: many times faster than sorting."""
+  low = np.maximum(np.minimum(a, b), np.minimum(c, d))
+  high = np.minimum(np.maximum(a, b), np.maximum(c, d))
+  return np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
 
 
 def _tilt(decibels: float, bins: int = 601) -> np.ndarray:
