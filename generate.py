@@ -31,7 +31,7 @@ def act(arguments: cli.Arguments) -> int:
   if arguments.command == "doctor":
     from jaxtalk.clips import doctor
 
-    return doctor.examine()
+    return doctor.examine(arguments.config)
   from jaxtalk.clips import command
 
   return command.generate(arguments.config, Path(arguments.flags["out"]))

@@ -49,9 +49,7 @@ def tone(seconds, rate=24000):
 
 
 def test_clips_page_and_summary(run, tmp_path):
-  code, out, err = run(
-    "--config.num_clips=2", "--config.text", "Hello there, my friend.", "--config.outputs.depth=yes"
-  )
+  code, out, err = run("--config.num_clips=2", "--config.text", "Hello there, my friend.", "--config.outputs.depth=yes")
   assert code == 0 and err == ""
   lines = out.splitlines()
   assert lines[0].startswith("clip_000000000 (1/2): ") and "2 of 2 clips" in lines[2]
@@ -260,4 +258,5 @@ def test_the_real_thing_end_to_end(tmp_path):
 
 def test_the_doctor_is_content():
   code, out, _ = _plain(["doctor"])
-  assert code == 0 and "devices: cpu" in out and "test video: H.264 and AAC, 25 frames" in out and "jax" in out
+  assert code == 0 and "devices: cpu" in out and "video: H.264 and AAC, 25 frames" in out
+  assert "voice: hibari" in out and "head: head" in out and "MISSING" not in out

@@ -47,6 +47,8 @@ def generate(config: ConfigDict, out: Path) -> int:
   writer = ClipWriter(out, outputs, provenance(config))
   try:
     with ConsoleProgress(out, len(plan)) as progress:
+      if runtime.cache_is_empty():
+        progress.say("The first run on a machine compiles its programs: half a minute or so, once.")
       outcome = pipeline.run(plan, stages, writer, progress)
   finally:
     page = _write_overview(out)  # also after Ctrl-C: what is there can be looked at
@@ -58,10 +60,16 @@ def make_stages(config: ConfigDict, outputs: Outputs) -> pipeline.Stages:
   if config.renderer not in RENDERERS:
     hint = nearest(config.renderer, RENDERERS)
     raise InputError(f"config.renderer={config.renderer!r}: unknown{hint} (there are: {', '.join(RENDERERS)})")
-  voice: Voice = make_voice(config.voice.name) if config.audio is None else Recording(config.audio)
   return pipeline.Stages(
-    voice=voice, animator=make_animator(config.animator), renderer=RENDERERS[config.renderer](maps=outputs.labels)
+    voice=make_voice_of(config),
+    animator=make_animator(config.animator),
+    renderer=RENDERERS[config.renderer](maps=outputs.labels),
   )
+
+
+def make_voice_of(config: ConfigDict) -> Voice:
+  """The voice that a config names, or its recording."""
+  return make_voice(config.voice.name) if config.audio is None else Recording(config.audio)
 
 
 def provenance(config: ConfigDict) -> dict:

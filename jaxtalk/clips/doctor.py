@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxtalk.clips import marks, runtime
 from jaxtalk.core import JaxtalkError
@@ -26,11 +27,12 @@ OPTIONAL = {
 }
 
 
-def examine() -> int:
-  """Prints one line a check; 0 if clips can be made, 3 if something that is needed is missing."""
+def examine(config: ConfigDict) -> int:
+  """Prints one line a check; 0 if clips of this config can be made, 3 if something that is needed is missing."""
   print(f"{marks.TOOL}, Python {platform.python_version()}, {platform.platform()}, {runtime.num_cores()} cores")
   missing = [line for line in _packages() if line.startswith("MISSING")]
-  missing += [name for name, check in CHECKS.items() if not _passes(name, check)]
+  checks = {"devices": _devices, "cache": _cache, "head": _head, "voice": lambda: _voice(config), "video": _encode}
+  missing += [name for name, check in checks.items() if not _passes(name, check)]
   print("ffmpeg and a compiler are not needed." if not missing else f"{len(missing)} things are missing, see above.")
   return 3 if missing else 0
 
@@ -75,6 +77,14 @@ def _head() -> str:
   return ", ".join(names)
 
 
+def _voice(config: ConfigDict) -> str:
+  from jaxtalk.clips.command import make_voice_of
+  from jaxtalk.clips.plan import Plan
+
+  speech = make_voice_of(config).speak(Plan(config)[0])
+  return f"{speech.voice}, {speech.duration:.1f} s of sound with {len(speech.phones)} phones"
+
+
 def _encode() -> str:
   from jaxtalk.clips import media
 
@@ -86,11 +96,3 @@ def _encode() -> str:
     ) as video:
       video.add(pictures)
     return f"H.264 and AAC, {len(media.read_frames(path, list(range(25))))} frames there and back"
-
-
-CHECKS: dict[str, Callable[[], str]] = {
-  "devices": _devices,
-  "cache": _cache,
-  "built-in head": _head,
-  "test video": _encode,
-}

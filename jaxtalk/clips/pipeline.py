@@ -97,9 +97,9 @@ def run(plan: Plan, stages: Stages, writer: ClipWriter, progress: Progress) -> O
         _collect(underway.popleft(), outcome, progress)
     except OSError as error:
       outcome.stopped = error
-      for item in underway:  # made before it was known that no more can be written
+      for rest in underway:  # made before it was known that no more can be written
         with contextlib.suppress(OSError):
-          _collect(item, outcome, progress)
+          _collect(rest, outcome, progress)
   return outcome
 
 

@@ -14,6 +14,12 @@ def cache_dir() -> Path:
   return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxtalk"
 
 
+def cache_is_empty() -> bool:
+  """Whether nothing has been compiled on this machine before, so that the first clip takes longer."""
+  folder = cache_dir() / "xla"
+  return not folder.is_dir() or next(folder.iterdir(), None) is None
+
+
 def num_cores() -> int:
   """Cores that this process may use."""
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
