@@ -62,9 +62,9 @@ def get_config() -> ConfigDict:
   config.light.key_yaw = placeholder(float)  # degrees, -180 to 180; + comes from the person's left
   config.light.key_pitch = placeholder(float)  # degrees, -10 to 90; + comes from above
   config.light.key_intensity = placeholder(float)  # 0 to 4, 1 is usual
-  config.light.environment = placeholder(str)  # surroundings that light the face
+  config.light.environment = placeholder(str)  # what lights the face: studio, window, warm, garden, evening
   config.light.environment_intensity = placeholder(float)  # 0 to 4, 1 is usual
-  config.background = "auto"  # auto draws one
+  config.background = "auto"  # plain, playroom, garden, lights, or a colour #rrggbb; auto draws one
 
   config.size = 256  # pixels, width and height: even, 64 to 1024
   config.fps = FieldReference(25, field_type=object)  # frames a second, 5 to 120; also 30000/1001

@@ -77,10 +77,14 @@ def provenance(config: ConfigDict) -> dict:
   one = ConfigDict(config.to_dict())
   one.num_clips = 1
   voice = config.voice.name if config.audio is None else "recording"
+  animator = config.animator
+  if animator == "auto":  # what it comes to: every voice knows its phones, no recording does
+    animator = "procedural" if config.audio is None else "audio"
+  licenses = ["Apache-2.0", "CC0-1.0"]  # this program and its voice; the head's shapes
   return {
     "config_sha256": config_hash(one),
-    "models": {"voice": voice, "animator": config.animator, "renderer": config.renderer},
-    "licenses": ["Apache-2.0", "CC0-1.0"],  # this program and its voice; the head's shapes
+    "models": {"voice": voice, "animator": animator, "renderer": config.renderer},
+    "licenses": licenses + ["GPL-3.0-or-later"] * voice.startswith("espeak"),
   }
 
 

@@ -13,6 +13,7 @@ from jaxtalk.clips.writer import read_document
 LICENSES = {
   "Apache-2.0": "jaxtalk, and the built-in voice of hibari-tts",
   "CC0-1.0": "MakeHuman base mesh and shapes, from which the studio's head is made",
+  "GPL-3.0-or-later": "eSpeak NG, the program that spoke; nothing of it is in the clips",
 }
 
 

@@ -20,9 +20,9 @@ from jaxtalk.clips import settings
 from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, Camera, ClipSpec, Emotion, InputError, Light, MotionStyle, Scene
 from jaxtalk.speech.text import check_text
-from jaxtalk.studio import person
+from jaxtalk.studio import backdrop, lighting, person
 
-_PERSON, _EMOTION, _STYLE, _CAMERA, _LIGHT, _SENTENCES = range(6)
+_PERSON, _EMOTION, _STYLE, _CAMERA, _LIGHT, _SURROUNDINGS, _SENTENCES = range(7)
 
 # How often each emotion is drawn: children in conversation are mostly neutral or happy.
 EMOTION_SHARES = {
@@ -36,12 +36,22 @@ EMOTION_SHARES = {
 }
 DEFAULT_INTENSITY = 0.6
 
+# How often each background is drawn, and the environments that light a face in front of it.
+SURROUNDINGS = {
+  "plain": (0.35, ("studio", "window", "warm")),
+  "playroom": (0.30, ("studio", "window", "warm")),
+  "garden": (0.20, ("garden",)),
+  "lights": (0.15, ("warm", "evening")),
+}
+
 
 class Plan:
   """The clips of a config, resolved one at a time: ``plan[i]``. InputError for a config that cannot be used."""
 
   def __init__(self, config: ConfigDict):
-    settings.check(config, {f"person.{key}": names for key, names in person.CHOICES.items()})
+    choices = {f"person.{key}": names for key, names in person.CHOICES.items()}
+    choices |= {"light.environment": tuple(lighting.ENVIRONMENTS), "background": ("auto", *backdrop.KINDS)}
+    settings.check(config, choices)
     self._config = config
     self._fps = settings.frame_rate(config.fps)
     self._texts = _texts(config)
@@ -53,6 +63,7 @@ class Plan:
     if not 0 <= index < len(self):
       raise IndexError(index)
     config, seed = self._config, clip_seed(self._config.seed, index)
+    drawn_background, environment = _surroundings(_generator(seed, _SURROUNDINGS))
     who = _person(_stream_seed(seed, _PERSON), config.person)
     text = self._texts[index % len(self._texts)] if self._texts else None
     if text is not None:
@@ -69,8 +80,8 @@ class Plan:
       style=_style(_generator(seed, _STYLE), config.style),
       scene=Scene(
         camera=_camera(_generator(seed, _CAMERA), config.camera),
-        light=_light(_generator(seed, _LIGHT), config.light),
-        background=config.background,
+        light=_light(_generator(seed, _LIGHT), environment, config.light),
+        background=drawn_background if config.background == "auto" else config.background,
         size=config.size,
       ),
       fps=self._fps,
@@ -150,9 +161,16 @@ def _camera(rng: np.random.Generator, section: ConfigDict) -> Camera:
   return _with(Camera(), drawn, section, degrees=("yaw", "pitch"))
 
 
-def _light(rng: np.random.Generator, section: ConfigDict) -> Light:
+def _surroundings(rng: np.random.Generator) -> tuple[str, str]:
+  """A background and an environment that goes with it."""
+  background = str(rng.choice(list(SURROUNDINGS), p=[share for share, _ in SURROUNDINGS.values()]))
+  return background, str(rng.choice(SURROUNDINGS[background][1]))
+
+
+def _light(rng: np.random.Generator, environment: str, section: ConfigDict) -> Light:
   side, warmth = rng.choice([-1.0, 1.0]), rng.uniform(-1.0, 1.0)
   drawn = {
+    "environment": environment,
     "key_yaw": side * rng.uniform(20.0, 55.0),
     "key_pitch": rng.uniform(25.0, 50.0),
     "key_intensity": rng.uniform(0.85, 1.15),

@@ -21,6 +21,7 @@ SHEET_CLIPS = 24  # rows of the contact sheet
 PAGE_CLIPS = 100  # cards of the page
 EMBED_BYTES = 20_000_000  # videos go into the page itself while they are no more than this in all
 _COLUMNS_PER_SECOND = 150
+_MOTION = {"procedural": "phones", "audio": "the sound's energy and spectrum"}
 _NO_LOOK = ("id", "seed", "real_person", "age_years", "gender", "ancestry", "face")  # shown in other ways, or not
 
 
@@ -101,12 +102,14 @@ def _facts(record: Record) -> list[list[str]]:
   facts = [("age", f"{identity['age_years']['requested']:g} years"), ("ancestry", ancestry)]
   facts += [(name.replace("_", " "), _show(identity[name]["requested"])) for name in look]
   facts += [("emotion", mood(document)), ("voice", speech["voice"])]
+  facts.append(("motion from", _MOTION.get(document["provenance"]["models"]["animator"], "a model")))
   if "f0_median_hz" in speech:
     facts.append(("pitch, measured", f"{speech['f0_median_hz']:.0f} Hz"))
   facts += [
     ("camera", f"yaw {np.rad2deg(camera['yaw']):+.0f}\u00b0, pitch {np.rad2deg(camera['pitch']):+.0f}\u00b0"),
     ("lens", f"{camera['focal_mm']:g} mm at {camera['distance']:.2f} m"),
     ("picture", f"{document['size'][0]} px, {float(record.fps):g} fps, {document['frames']} frames"),
+    ("surroundings", f"{document['scene']['background']}, {document['scene']['light']['environment']} light"),
     ("sound", f"{speech['sr'] / 1000:g} kHz"),
     ("seed", str(document["seed"])),
   ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +53,7 @@ RANGES: Mapping[str, Range] = {
 }
 
 FPS = Range(5, 120)
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def check(config: ConfigDict, choices: Mapping[str, Sequence[str]]) -> None:
@@ -66,7 +68,7 @@ def check(config: ConfigDict, choices: Mapping[str, Sequence[str]]) -> None:
     _check_range(name, values[name], allowed)
   for name, names in {"emotion.label": EMOTIONS, **choices}.items():
     value = ancestry_weights(values[name]) if name == "person.ancestry" else values[name]
-    if isinstance(value, str):
+    if isinstance(value, str) and not (name == "background" and _COLOUR.fullmatch(value)):
       _check_choice(name, value, names)
   if config.size % 2:
     raise InputError(f"config.size={config.size}: must be even (the video codec halves it)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxtalk import cli
-from jaxtalk.clips.plan import EMOTION_SHARES, Plan, clip_seed
+from jaxtalk.clips.plan import EMOTION_SHARES, SURROUNDINGS, Plan, clip_seed
 from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, InputError
 from jaxtalk.speech.text import check_text
@@ -51,6 +51,7 @@ def test_clip_seeds_are_distinct_and_exact_in_json():
     ({"style__head": 0.1}, {"style"}),
     ({"text": "Hello there."}, {"text"}),
     ({"size": 128}, {"scene"}),
+    ({"background": "garden"}, {"scene"}),
   ],
 )
 def test_a_pinned_value_changes_nothing_else(pin, changed):
@@ -88,6 +89,13 @@ def test_emotions_are_drawn_with_their_shares_and_pinned_in_part():
   assert plan(emotion__label="sad")[0].emotion.intensity == 0.6
   strong = [clip.emotion for clip in plan(num_clips=50, emotion__intensity=0.9)]
   assert {e.intensity for e in strong} == {0.9} and "neutral" not in {e.label for e in strong}
+
+
+def test_surroundings_are_resolved_and_go_together():
+  scenes = [clip.scene for clip in plan(num_clips=100)]
+  assert {scene.background for scene in scenes} == set(SURROUNDINGS)
+  assert all(scene.light.environment in SURROUNDINGS[scene.background][1] for scene in scenes)
+  assert plan(background="#aabbcc", light__environment="evening")[0].scene.background == "#aabbcc"
 
 
 def test_drawn_scenes_are_mild():
@@ -134,6 +142,9 @@ def test_ancestry_is_a_name_or_weights():
     ({"camera__yaw": 200}, "config.camera.yaw=200: must be between -90 and 90 degrees"),
     ({"camera__distance": "inf"}, "config.camera.distance=inf"),
     ({"style__asymmetry": -2}, "between -1 and 1"),
+    ({"background": "beech"}, "config.background='beech': unknown"),
+    ({"background": "#abcdeg"}, "config.background='#abcdeg': unknown"),
+    ({"light__environment": "windw"}, "did you mean 'window'?"),
     ({"text": "a", "audio": "b.wav"}, "config.text and config.audio exclude each other"),
     ({"text": ""}, "the text is empty"),
     ({"text": "   "}, "the text is empty"),
