@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtalk.core import Animator, InputError
 
 ANIMATORS = ("auto", "procedural", "audio")
@@ -15,7 +17,7 @@ def make_animator(name: str) -> Animator:
   """
   from jaxtalk.motion import audio_driven, procedural
 
-  makers = {
+  makers: dict[str, Callable[[], Animator]] = {
     "auto": audio_driven.AutoAnimator,
     "procedural": procedural.ProceduralAnimator,
     "audio": audio_driven.AudioAnimator,

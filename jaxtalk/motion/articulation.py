@@ -37,6 +37,7 @@ REACH = {
   "forward": (0.080, 0.080),
 }
 NORMAL_PHONE = 0.085  # seconds; the mean phone of unhurried speech
+_CHUNK, _FAR = 512, 1.5  # frames blended at a time; seconds beyond which a phone is not felt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,8 +148,8 @@ def segments(phones: Sequence[Phone], opening: float) -> Segments:
     cuts = (
       (phone.start, phone.end) if len(names) == 1 else (phone.start, 0.45 * phone.start + 0.55 * phone.end, phone.end)
     )
-    for name, start, end in zip(names, cuts[:-1], cuts[1:], strict=True):
-      rows.append((start, end, SHAPES[name], size if ph.is_vowel(phone.symbol) else 1.0))
+    for name, begin, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
+      rows.append((begin, stop, SHAPES[name], size if ph.is_vowel(phone.symbol) else 1.0))
   start, end = (np.array([row[i] for row in rows], np.float64) for i in (0, 1))
   targets = np.array([[getattr(shape, a) for a in ARTICULATORS] for _, _, shape, _ in rows])
   sizes = np.array([size for *_, size in rows])
@@ -166,20 +167,31 @@ def _reach_factors(lengths: np.ndarray) -> np.ndarray:
 
 def blend(t: np.ndarray, seg: Segments) -> dict[str, np.ndarray]:
   """Articulator tracks (T,) as dominance-weighted averages of the targets."""
+  parts = []
+  for chunk in np.split(t, range(_CHUNK, len(t), _CHUNK)):
+    first = max(0, int(np.searchsorted(seg.end, chunk[0] - _FAR)) - 1)
+    last = int(np.searchsorted(seg.start, chunk[-1] + _FAR)) + 1
+    near = Segments(**{k: v[first:last] for k, v in vars(seg).items()})
+    parts.append(_blend(chunk, near))
+  return dict(zip(ARTICULATORS, np.concatenate(parts, axis=1), strict=True))
+
+
+def _blend(t: np.ndarray, seg: Segments) -> np.ndarray:
+  """(A, T) tracks of a stretch of time from the segments around it."""
   length = seg.end - seg.start
   centre = 0.5 * (seg.start + seg.end)
   # The core, where dominance is full: a fifth of a short phone, all but the edges of a long one.
   half_core = np.maximum(0.1 * length, 0.5 * length - 0.07)
   distance = t[:, None] - centre[None, :]
   outside = np.maximum(np.abs(distance) - half_core[None, :], 0.0)
-  tracks = {}
+  tracks = []
   for a, name in enumerate(ARTICULATORS):
     ahead, behind = REACH[name]
     reach = np.where(distance < 0, ahead, behind) * seg.reach[None, :]
     log_weight = -((outside / reach) ** 2) + np.log(seg.dominance[:, a])[None, :]
     weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-    tracks[name] = (weight @ seg.targets[:, a]) / weight.sum(axis=1)
-  return tracks
+    tracks.append((weight @ seg.targets[:, a]) / weight.sum(axis=1))
+  return np.stack(tracks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,11 +205,7 @@ class Constriction:
 
   def __call__(self, t: np.ndarray) -> np.ndarray:
     """(T,) in [0, 1], 1 on the plateaus."""
-    if not len(self.start):
-      return np.zeros_like(t)
-    up = curves.step(t[:, None], (self.start - self.rise)[None], self.rise[None])
-    down = curves.step(t[:, None], self.end[None], self.fall[None])
-    return 1.0 - np.prod(1.0 - up * (1.0 - down), axis=1)
+    return curves.pulses(t, self.start - self.rise, self.rise, self.end - self.start, self.fall)
 
 
 def constriction(phones: Sequence[Phone], kind: str, frame: float) -> Constriction:

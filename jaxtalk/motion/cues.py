@@ -42,11 +42,8 @@ class Cues:
 
   def speaking(self, t: np.ndarray) -> np.ndarray:
     """(T,) 1 in speech and 0 in pauses, with soft edges of 0.2 s."""
-    if not len(self.pauses):
-      return np.ones_like(t)
-    inside = curves.step(t[:, None], self.pauses[None, :, 0] - 0.05, 0.2)
-    after = curves.step(t[:, None], self.pauses[None, :, 1] - 0.15, 0.2)
-    return 1.0 - (inside - inside * after).max(axis=1)
+    start, end = self.pauses.T
+    return 1.0 - curves.pulses(t, start - 0.05, 0.2, np.maximum(end - start - 0.3, 0.0), 0.2)
 
 
 def loudness_curve(speech: Speech) -> tuple[np.ndarray, np.ndarray]:

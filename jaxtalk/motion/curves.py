@@ -9,21 +9,47 @@ from __future__ import annotations
 
 import numpy as np
 
+Times = float | np.ndarray
+
 
 def generator(seed: int, stream: str) -> np.random.Generator:
   """Random numbers of one named stream of a seed: adding draws to one stream leaves all others as they were."""
   return np.random.default_rng(np.random.SeedSequence([seed & (2**64 - 1), *stream.encode()]))
 
 
-def step(t: np.ndarray, start: float | np.ndarray, length: float | np.ndarray) -> np.ndarray:
+def step(t: np.ndarray, start: Times, length: Times) -> np.ndarray:
   """Minimum-jerk step from 0 before ``start`` to 1 after ``start + length``."""
   x = np.clip((t - start) / np.maximum(length, 1e-6), 0.0, 1.0)
   return x * x * x * (10.0 + x * (6.0 * x - 15.0))
 
 
-def pulse(t: np.ndarray, start: np.ndarray, rise: np.ndarray, hold: np.ndarray, fall: np.ndarray) -> np.ndarray:
-  """0 -> 1 -> 0: rises from ``start``, stays for ``hold`` seconds, falls; scalars or arrays that broadcast with t."""
-  return step(t, start, rise) - step(t, start + rise + hold, fall)
+def pulses(
+  t: np.ndarray,
+  starts: np.ndarray,
+  rises: Times,
+  holds: Times,
+  falls: Times,
+  heights: Times = 1.0,
+  *,
+  add: bool = False,
+) -> np.ndarray:
+  """N pulses that rise from ``starts``, stay for ``holds`` and fall, as one track.
+
+  Args:
+    t: (T,) seconds, increasing.
+    starts: (N,) seconds; ``rises``, ``holds``, ``falls`` and ``heights`` are scalars or (N,).
+    add: sum the pulses where they overlap; without it the highest counts.
+
+  Returns:
+    (T,), 0 between the pulses. Costs what the pulses cover, not N x T.
+  """
+  out = np.zeros_like(t)
+  columns = np.broadcast_arrays(*(np.asarray(c, np.float64) for c in (starts, rises, holds, falls, heights)))
+  for start, rise, hold, fall, height in zip(*columns, strict=True):
+    part = slice(*np.searchsorted(t, (start, start + rise + hold + fall)))
+    wave = height * (step(t[part], start, rise) - step(t[part], start + rise + hold, fall))
+    out[part] = out[part] + wave if add else np.maximum(out[part], wave)
+  return out
 
 
 def noise(t: np.ndarray, rng: np.random.Generator, period: float) -> np.ndarray:
@@ -54,9 +80,11 @@ def stairs(t: np.ndarray, times: np.ndarray, levels: np.ndarray, lengths: np.nda
   Returns:
     (T,) or (T, C).
   """
-  jumps = np.diff(levels, axis=0)
-  rise = step(t[:, None], np.asarray(times)[None, 1:], np.asarray(lengths)[None, 1:])
-  return levels[0] + rise @ jumps
+  out = np.broadcast_to(np.asarray(levels[0], np.float64), (len(t), *levels.shape[1:])).copy()
+  for time, jump, length in zip(times[1:], np.diff(levels, axis=0), lengths[1:], strict=True):
+    first = int(np.searchsorted(t, time))
+    out[first:] += np.multiply.outer(step(t[first:], time, length), jump)
+  return out
 
 
 def soft_positive(x: np.ndarray, width: float) -> np.ndarray:

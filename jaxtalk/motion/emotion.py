@@ -28,6 +28,7 @@ class Prototype:
     gaze: pitch in radians that is added to where the eyes like to look when they avert.
     energy: factor on head movement, accents and speed.
     blinks: factor on the rate of blinks.
+    frowns: share of the accents that the brows mark by coming down instead of going up.
   """
 
   upper: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -37,34 +38,36 @@ class Prototype:
   gaze: float = 0.0
   energy: float = 1.0
   blinks: float = 1.0
+  frowns: float = 0.12
 
 
 PROTOTYPES: dict[str, Prototype] = {
   "neutral": Prototype(),
   "happy": Prototype(
-    upper={"cheekSquint": 0.65, "eyeSquint": 0.35, "browOuterUp": 0.15, "browInnerUp": 0.12},
-    lower={"mouthSmile": 0.55, "mouthDimple": 0.12, "mouthUpperUp": 0.12},
+    upper={"cheekSquint": 0.80, "eyeSquint": 0.40, "browOuterUp": 0.15, "browInnerUp": 0.12},
+    lower={"mouthSmile": 0.72, "mouthDimple": 0.12, "mouthUpperUp": 0.14},
     gap=0.03,
     head=(0.0, -0.03, 0.04),
     energy=1.35,
   ),
   "sad": Prototype(
     upper={"browInnerUp": 0.85, "browDown": 0.22, "eyeSquint": 0.12, "eyeBlink": 0.14},
-    lower={"mouthFrown": 0.50, "mouthShrugLower": 0.22, "mouthRollLower": 0.10},
+    lower={"mouthFrown": 0.70, "mouthShrugLower": 0.25, "mouthRollLower": 0.10},
     head=(0.0, 0.09, 0.05),
     gaze=0.12,
     energy=0.6,
     blinks=1.1,
   ),
   "angry": Prototype(
-    upper={"browDown": 0.90, "eyeSquint": 0.45, "eyeWide": 0.25, "noseSneer": 0.35},
-    lower={"mouthPress": 0.30, "mouthFrown": 0.20, "jawForward": 0.12, "mouthLowerDown": 0.10},
+    upper={"browDown": 1.0, "eyeSquint": 0.40, "eyeWide": 0.30, "noseSneer": 0.45},
+    lower={"mouthPress": 0.30, "mouthFrown": 0.32, "jawForward": 0.12, "mouthLowerDown": 0.10},
     head=(0.0, 0.06, 0.0),
     energy=1.3,
     blinks=0.7,
+    frowns=0.9,
   ),
   "surprised": Prototype(
-    upper={"browInnerUp": 0.85, "browOuterUp": 0.85, "eyeWide": 0.80},
+    upper={"browInnerUp": 0.95, "browOuterUp": 0.95, "eyeWide": 0.90},
     gap=0.12,
     head=(0.0, -0.06, 0.0),
     energy=1.1,
@@ -72,17 +75,18 @@ PROTOTYPES: dict[str, Prototype] = {
   ),
   "fearful": Prototype(
     upper={"browInnerUp": 0.95, "browOuterUp": 0.30, "browDown": 0.30, "eyeWide": 0.70, "eyeSquint": 0.10},
-    lower={"mouthStretch": 0.45, "mouthFrown": 0.12},
+    lower={"mouthStretch": 0.60, "mouthFrown": 0.20},
     gap=0.05,
     head=(0.0, -0.05, 0.0),
     energy=0.9,
     blinks=1.3,
   ),
   "disgusted": Prototype(
-    upper={"noseSneer": 0.80, "browDown": 0.50, "cheekSquint": 0.40, "eyeSquint": 0.45},
-    lower={"mouthUpperUp": 0.32, "mouthFrown": 0.28, "mouthShrugLower": 0.18},
+    upper={"noseSneer": 0.95, "browDown": 0.60, "cheekSquint": 0.40, "eyeSquint": 0.45},
+    lower={"mouthUpperUp": 0.40, "mouthFrown": 0.38, "mouthShrugLower": 0.18},
     head=(0.06, -0.04, 0.03),
     energy=0.9,
+    frowns=0.6,
   ),
 }
 
@@ -101,9 +105,7 @@ def envelope(t: np.ndarray, cues: Cues, emotion: Emotion, seed: int) -> np.ndarr
   rng = curves.generator(seed, "emotion")
   level = 0.55 + 0.45 * curves.step(t, rng.uniform(-0.2, 0.1), rng.uniform(0.5, 0.9))
   level -= 0.15 * curves.step(t, cues.duration - 0.7, 0.9)
-  if len(cues.accents):
-    swell = curves.pulse(t[:, None], cues.accents[None] - 0.25, 0.3, 0.1, 0.5) * cues.strengths[None]
-    level += 0.12 * swell.max(axis=1)
+  level += 0.12 * curves.pulses(t, cues.accents - 0.25, 0.3, 0.1, 0.5, cues.strengths)
   return np.clip(emotion.intensity * level * (1.0 + 0.06 * curves.noise(t, rng, 1.5)), 0.0, 1.0)
 
 
@@ -122,7 +124,7 @@ def add_emotion(
   proto = prototype(emotion)
   for channel, weight in proto.upper.items():
     mouth.add(values, channel, weight * level)
-  lower = level * (1.0 - 0.25 * speaking) * (1.0 - 0.35 * closed)
+  lower = level * (1.0 - 0.20 * speaking) * (1.0 - 0.35 * closed)
   for channel, weight in proto.lower.items():
     mouth.add(values, channel, weight * lower)
   return proto.gap * level * (1.0 - 0.6 * speaking)

@@ -44,12 +44,10 @@ def blink_times(cues: Cues, rate: float, shifts: np.ndarray, seed: int) -> np.nd
 
 def add_blinks(values: np.ndarray, t: np.ndarray, times: np.ndarray, seed: int) -> None:
   """Adds blinks to ``eyeBlinkLeft/Right`` in place; a closed lid stays at 1 whatever else squints or droops."""
-  if not len(times):
-    return
   rng = curves.generator(seed, "blink shapes")
   pace = rng.uniform(0.88, 1.2, len(times))
   depth = rng.uniform(0.94, 1.0, len(times))
-  lids = (curves.pulse(t[:, None], times, pace * _CLOSING, pace * _SHUT, pace * _OPENING) * depth).max(axis=1)
+  lids = curves.pulses(t, times, pace * _CLOSING, pace * _SHUT, pace * _OPENING, depth)
   for side in ("Left", "Right"):
     column = values[:, spaces.ARKIT.index("eyeBlink" + side)]
     column += lids * (1.0 - np.clip(column, 0.0, 1.0))

@@ -81,16 +81,17 @@ def _drift(t: np.ndarray, cues: Cues, seed: int) -> np.ndarray:
 def _nods(t: np.ndarray, cues: Cues, seed: int) -> np.ndarray:
   """Nods that are lowest at accented vowels, with a small lift before, and a little yaw and roll."""
   rng = curves.generator(seed, "nods")
-  if not len(cues.accents):
-    return np.zeros((len(t), 3))
   chosen = rng.uniform(size=len(cues.accents)) < 0.35 + 0.5 * cues.strengths
   apart = np.diff(cues.accents, prepend=-1.0) > 0.22
   size = np.deg2rad(rng.uniform(1.2, 3.6, len(chosen))) * (0.4 + 0.6 * cues.strengths) * (chosen & apart)
   rise = rng.uniform(0.17, 0.24, len(chosen))
-  down = curves.pulse(t[:, None], cues.accents - rise, rise, 0.02, 1.6 * rise)
-  lift = curves.pulse(t[:, None], cues.accents - 2.1 * rise, rise, 0.0, rise)
   side = rng.normal(0.0, 0.35, (2, len(chosen)))
-  return np.stack([down @ (size * side[0]), down @ size - lift @ (0.3 * size), down @ (size * side[1])], axis=1)
+
+  def dips(height: np.ndarray) -> np.ndarray:
+    return curves.pulses(t, cues.accents - rise, rise, 0.02, 1.6 * rise, height, add=True)
+
+  lift = curves.pulses(t, cues.accents - 2.1 * rise, rise, 0.0, rise, 0.3 * size, add=True)
+  return np.stack([dips(size * side[0]), dips(size) - lift, dips(size * side[1])], axis=1)
 
 
 def _breathing(t: np.ndarray, age: float, seed: int) -> np.ndarray:

@@ -64,7 +64,8 @@ def read(path: str | Path, fps: Fraction = FPS) -> Motion:
   with open(path, newline="", encoding="utf-8-sig") as file:
     reader = csv.reader(file)
     columns = _columns(next(reader, []), path)
-    times, rows = [], []
+    times: list[float] = []
+    rows: list[list[float]] = []
     for line, cells in enumerate(reader, start=2):
       if not cells:
         continue

@@ -12,6 +12,8 @@ from jaxtalk.core import Emotion, InputError, Motion, MotionStyle, Speech
 from jaxtalk.motion import curves, emotion, eyes, head, mouth, spaces
 from jaxtalk.motion.cues import Cues
 
+TUCK_GAP = 0.055  # under the upper lip, where the lower lip touches the teeth
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manner:
@@ -104,28 +106,27 @@ def _move_mouth(values: np.ndarray, plan: MouthPlan, parted: np.ndarray, manner:
   mouth.solve_gap(values, np.clip(jaw, 0.0, 0.9), gap)
 
 
-TUCK_GAP = 0.055
-
-
 def _add_accents(values: np.ndarray, t: np.ndarray, cues: Cues, manner: Manner) -> None:
-  """Brow raises (now and then a frown) on accents, cheeks with loud vowels, and small idle movement."""
+  """Brows on accents, cheeks with loudness, and small idle movement."""
   rng = curves.generator(manner.seed, "brows")
   amount = manner.style.expressiveness * head.liveliness(manner.age)
-  values_of = {name: np.zeros_like(t) for name in ("browInnerUp", "browOuterUp", "browDown")}
-  if len(cues.accents):
-    chosen = rng.uniform(size=len(cues.accents)) < 0.10 + 0.30 * cues.strengths
-    height = chosen * rng.uniform(0.10, 0.34, len(chosen)) * (0.5 + 0.5 * cues.strengths)
-    length = rng.uniform(0.14, 0.24, len(chosen))
-    waves = curves.pulse(
-      t[:, None], cues.accents - 1.1 * length, length, rng.uniform(0.05, 0.3, len(chosen)), 1.5 * length
-    )
-    frown = rng.uniform(size=len(chosen)) < 0.15
-    raised = (waves * (height * ~frown)).max(axis=1)
-    values_of["browInnerUp"] += raised
-    values_of["browOuterUp"] += 0.8 * raised
-    values_of["browDown"] += 0.8 * (waves * (height * frown)).max(axis=1)
-  for name, track in values_of.items():
-    idle = 0.025 * np.clip(curves.noise(t, rng, 1.3), -1.0, 2.0) + 0.02
-    mouth.add(values, name, amount * track + np.maximum(idle, 0.0))
+  for name, track in _brow_accents(t, cues, manner, rng).items():
+    idle = 0.02 + 0.025 * np.clip(curves.noise(t, rng, 1.3), -0.8, 2.0)
+    mouth.add(values, name, amount * track + idle)
   mouth.add(values, "eyeSquint", 0.04 + 0.03 * np.clip(curves.noise(t, rng, 1.7), -1.0, 2.0))
   mouth.add(values, "cheekSquint", 0.12 * amount * np.interp(t, cues.times, curves.smooth(cues.loudness, 0.01, 0.15)))
+
+
+def _brow_accents(t: np.ndarray, cues: Cues, manner: Manner, rng: np.random.Generator) -> dict[str, np.ndarray]:
+  """Raised brows, or frowns, that hold through some of the accented syllables."""
+  count = len(cues.accents)
+  chosen = rng.uniform(size=count) < 0.10 + 0.30 * cues.strengths
+  height = chosen * rng.uniform(0.10, 0.34, count) * (0.5 + 0.5 * cues.strengths)
+  length, hold = rng.uniform(0.14, 0.24, count), rng.uniform(0.05, 0.3, count)
+  frown = rng.uniform(size=count) < emotion.prototype(manner.emotion).frowns
+
+  def waves(heights: np.ndarray) -> np.ndarray:
+    return curves.pulses(t, cues.accents - 1.1 * length, length, hold, 1.5 * length, heights)
+
+  raised = waves(height * ~frown)
+  return {"browInnerUp": raised, "browOuterUp": 0.8 * raised, "browDown": 0.8 * waves(height * frown)}
