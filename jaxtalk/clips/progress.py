@@ -58,7 +58,7 @@ class ConsoleProgress:
     self._record(document["id"], "kept")
 
   def frames(self, spec: ClipSpec, done: int, total: int) -> None:
-    self._bar.update(self._task, description=f"{spec.id} ({self._done + 1}/{self._total})", completed=done, total=total)
+    self._bar.update(self._task, description=f"{spec.id} ({spec.index + 1}/{self._total})", completed=done, total=total)
 
   def finished(self, spec: ClipSpec, document: dict[str, Any], seconds: dict[str, float]) -> None:
     self._done += 1

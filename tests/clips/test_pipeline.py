@@ -23,7 +23,11 @@ from jaxtalk.core import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Outputs(segmentation=True, depth=True, normals=True, livelink_csv=True, png_frames=True)
-PROVENANCE = {"config_sha256": "0" * 64, "models": {"voice": "beeps", "animator": "wave"}, "licenses": ["Apache-2.0"]}
+PROVENANCE = {
+  "config_sha256": "0" * 64,
+  "models": {"voice": "beeps", "animator": "wave", "renderer": "blocks"},
+  "licenses": ["Apache-2.0"],
+}
 
 
 def make_plan(tmp_path, texts=("one two three", "four five", "six seven eight nine"), size=64, **overrides):
