@@ -22,10 +22,10 @@ from jaxtalk.studio.model import HeadModel
 from jaxtalk.studio.pose import pose
 from jaxtalk.studio.raster import attribute_planes, interpolate, visibility
 
-GRID = 176  # samples across a shadow map
+GRID = 144  # samples across a shadow map
 REACH = 0.36  # metres from the head's middle that a shadow map sees
 BIAS = 0.0028  # metres off the surface at which occlusion is looked up
-SKY_DIRECTIONS, KEY_DIRECTIONS = 40, 12
+SKY_DIRECTIONS, KEY_DIRECTIONS = 32, 10
 KEY_RADIUS = 0.22  # radians: the key is a soft box, not a point
 
 # sky, ground, fill colour (linear) with fill direction (yaw, pitch), rim colour with its yaw.
@@ -67,7 +67,7 @@ def rig(light: Light) -> LightRig:
   e = light.environment_intensity
   return LightRig(
     key_direction=direction(light.key_yaw, light.key_pitch),
-    key_colour=np.float32(1.3 * light.key_intensity) * np.array(light.key_colour, np.float32),
+    key_colour=np.float32(1.12 * light.key_intensity) * np.array(light.key_colour, np.float32),
     sky=np.array(sky, np.float32) * e,
     ground=np.array(ground, np.float32) * e,
     fill_direction=direction(side * fill_yaw, fill_pitch),

@@ -11,6 +11,7 @@ import functools
 
 import jax
 import numpy as np
+import scipy.sparse.csgraph
 
 from jaxtalk.core import Person
 from jaxtalk.studio import atlas, eyes, garment, hair, regions
@@ -211,6 +212,23 @@ def _cavity(asset: Asset) -> np.ndarray:
   return np.where(oral, 0.75 * np.exp(-np.maximum(depth - 0.004, 0) / 0.022), 0.0).astype(np.float32)
 
 
+def facing_outwards(part: SurfacePart) -> np.ndarray:
+  """Faces (F, 3) of clothes, each connected piece wound so that most of it faces away from the neck's axis.
+
+  Sheets (collars, a hood) are drawn from both sides but lit by one normal, which must be the one that is seen.
+  """
+  a, b, c = (part.vertices[part.faces[:, i]] for i in range(3))
+  centre = (a + b + c) / 3
+  away = (centre - part.vertices.mean(0)) * np.array([1.0, 0.6, 1.0])
+  outward = (np.cross(b - a, c - a) * away).sum(1)
+  edges = np.concatenate([part.faces[:, [0, 1]], part.faces[:, [1, 2]]])
+  size = len(part.vertices)
+  graph = scipy.sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(size, size))
+  piece = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][part.faces[:, 0]]
+  inside_out = np.bincount(piece, outward, minlength=piece.max() + 1) < 0
+  return np.where(inside_out[piece][:, None], part.faces[:, ::-1], part.faces)
+
+
 def _pad(array: np.ndarray, length: int, what: str) -> np.ndarray:
   if len(array) > length:
     raise ValueError(f"{what}: {len(array)} rows exceed the capacity of {length}")
@@ -242,7 +260,7 @@ def build(person: Person) -> HeadModel:
   dressed = garment.dress(
     vertices, GarmentTemplate(**asset.garment), person.look["clothes"], np.random.default_rng(streams[0])
   )
-  cloth = dressed.part
+  cloth = dataclasses.replace(dressed.part, faces=facing_outwards(dressed.part))
   mane = hair.grow_hair(
     vertices, ScalpRegion(**asset.scalp), person.look["hair"], np.random.default_rng(streams[1]), age=person.age_years
   )

@@ -61,7 +61,7 @@ CLOTHES_COLOURS = {
   "navy": (44, 62, 110),
   "lilac": (168, 146, 200),
   "pink": (230, 150, 172),
-  "white": (232, 230, 224),
+  "white": (212, 210, 204),
   "grey": (128, 132, 138),
 }
 GENDERS = {"girl": "female", "woman": "female", "female": "female", "f": "female"}
@@ -75,11 +75,13 @@ HAIR_WEIGHTS = {
   "messy": (0.15, 1.4, (0.8, 1.2, 0.1)),
   "short_curly": (0.3, 1.0, (0.0, 0.5, 2.0)),
   "curly": (1.0, 0.5, (0.0, 0.4, 2.2)),
+  "afro": (0.6, 0.5, (0.0, 0.0, 1.6)),
   "bob": (1.2, 0.0, (1, 1, 0.1)),
   "bob_bangs": (1.2, 0.05, (1.2, 0.7, 0.0)),
   "long": (1.3, 0.08, (1.1, 1.1, 0.1)),
   "ponytail": (1.0, 0.0, (1, 1, 0.2)),
   "pigtails": (1.0, 0.0, (1, 1, 0.4)),
+  "braids": (0.8, 0.0, (0.8, 0.6, 1.0)),
   "buns": (0.5, 0.0, (0.5, 0.5, 1.4)),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -112,9 +114,9 @@ FACE_AXES: Mapping[str, tuple[float, float]] = {
   "eye-eyefold-angle": (0.35, 0.0),
   "eye-eyefold": (0.3, 0.0),
   "eye-height1": (0.25, 0.25),
-  "eye-height2": (0.25, 0.35),
+  "eye-height2": (0.25, 0.45),
   "eye-height3": (0.25, 0.25),
-  "eye-scale": (0.3, 0.75),
+  "eye-scale": (0.25, 0.95),
   "nose-base": (0.3, 0.1),
   "nose-curve": (0.4, -0.2),
   "nose-flaring": (0.3, -0.25),
@@ -169,6 +171,11 @@ def _choice(name: str, value: str) -> str:
   raise InputError(f"unknown {name} {value!r}; {hint}choose one of {', '.join(options)}")
 
 
+def head_scale(age: float) -> float:
+  """Size of the studio head at an age against an adult's: what a camera has to come nearer by."""
+  return float(np.interp(age, (3, 6, 10.5, 16), (0.74, 0.80, 0.90, 1.0)))
+
+
 def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
   names = list(weights)
   w = np.array([weights[n] for n in names], float)
@@ -206,7 +213,7 @@ def _skin_tone(rng: np.random.Generator, ancestry: Sequence[float]) -> int:
 
 def _colours(rng: np.random.Generator, ancestry: Sequence[float], age: float) -> tuple[str, str]:
   """Hair and eye colour: light ones only with European ancestry; children are fairer; grey comes with age."""
-  light = max(ancestry[2] - 0.35, 0) / 0.65
+  light = max(ancestry[2] - 0.5, 0) / 0.5
   young = 1.5 if age < 10 else 1.0
   hair = {"black": 0.2 + 1.6 * (1 - light), "dark_brown": 0.9, "brown": 0.2 + 1.0 * light, "light_brown": 0.9 * light}
   hair |= {"dark_blond": 0.8 * light, "blond": 0.7 * young * light, "red": 0.22 * light}
@@ -224,7 +231,7 @@ def _hair_style(rng: np.random.Generator, gender: str, ancestry: Sequence[float]
   for name, (girl, boy, by_texture) in HAIR_WEIGHTS.items():
     weights[name] = (girl, boy)[column] * float(np.dot(texture, by_texture))
   if age > 14:
-    weights["pigtails"] = weights["buns"] = 0.0
+    weights["pigtails"] = weights["braids"] = weights["buns"] = 0.0
   return _pick(rng, weights)
 
 
