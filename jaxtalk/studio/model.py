@@ -219,7 +219,8 @@ def facing_outwards(part: SurfacePart) -> np.ndarray:
   """
   a, b, c = (part.vertices[part.faces[:, i]] for i in range(3))
   centre = (a + b + c) / 3
-  away = (centre - part.vertices.mean(0)) * np.array([1.0, 0.6, 1.0])
+  middle = 0.5 * (part.vertices.min(0) + part.vertices.max(0))
+  away = (centre - middle) * np.array([1.0, 0.0, 1.0])
   outward = (np.cross(b - a, c - a) * away).sum(1)
   edges = np.concatenate([part.faces[:, [0, 1]], part.faces[:, [1, 2]]])
   size = len(part.vertices)
