@@ -35,9 +35,7 @@ class AudioAnimator:
     ages: Sequence[float],
   ) -> list[Motion]:
     """One motion in ``spaces.ARKIT`` for each speech."""
-    performance.check_batch(speeches, seeds, emotions, styles, ages)
-    columns = zip(speeches, seeds, emotions, styles, ages, strict=True)
-    return [animate_one(s, fps, Manner(seed=k, emotion=e, style=m, age=a)) for s, k, e, m, a in columns]
+    return performance.animate_each(animate_one, speeches, fps, seeds, emotions, styles, ages)
 
 
 class AutoAnimator:
@@ -54,12 +52,11 @@ class AutoAnimator:
     ages: Sequence[float],
   ) -> list[Motion]:
     """One motion in ``spaces.ARKIT`` for each speech."""
-    performance.check_batch(speeches, seeds, emotions, styles, ages)
-    motions = []
-    for speech, seed, emotion, style, age in zip(speeches, seeds, emotions, styles, ages, strict=True):
-      one = procedural.animate_one if speech.phones else animate_one
-      motions.append(one(speech, fps, Manner(seed=seed, emotion=emotion, style=style, age=age)))
-    return motions
+    return performance.animate_each(_animate_by_phones_if_known, speeches, fps, seeds, emotions, styles, ages)
+
+
+def _animate_by_phones_if_known(speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+  return (procedural.animate_one if speech.phones else animate_one)(speech, fps, manner)
 
 
 def animate_one(speech: Speech, fps: Fraction, manner: Manner) -> Motion:

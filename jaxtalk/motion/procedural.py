@@ -26,9 +26,7 @@ class ProceduralAnimator:
     ages: Sequence[float],
   ) -> list[Motion]:
     """One motion in ``spaces.ARKIT`` for each speech; InputError if a speech has no phones."""
-    performance.check_batch(speeches, seeds, emotions, styles, ages)
-    columns = zip(speeches, seeds, emotions, styles, ages, strict=True)
-    return [animate_one(s, fps, Manner(seed=k, emotion=e, style=m, age=a)) for s, k, e, m, a in columns]
+    return performance.animate_each(animate_one, speeches, fps, seeds, emotions, styles, ages)
 
 
 def animate_one(speech: Speech, fps: Fraction, manner: Manner) -> Motion:

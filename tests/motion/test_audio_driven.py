@@ -1,14 +1,10 @@
 import dataclasses
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from speeches import BOBBY, VERY, silence, speech
-from test_procedural import animate, gap
+from speeches import BOBBY, FPS, VERY, animate, gap, silence, speech
 
 from jaxtalk.metrics import sync
-
-FPS = Fraction(25)
 
 
 def recording(*args, **kwargs):

@@ -2,14 +2,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from speeches import BOBBY, VERY, silence, speech
-from test_procedural import animate
+from speeches import BOBBY, FPS, VERY, animate, silence, speech
 
 from jaxtalk.core import EMOTIONS, Emotion, MotionStyle
 from jaxtalk.metrics import dynamics
 from jaxtalk.motion import emotion, eyes, spaces
-
-FPS = Fraction(25)
 
 
 @pytest.mark.parametrize("label", [e for e in EMOTIONS if e != "neutral"])

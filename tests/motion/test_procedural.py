@@ -3,34 +3,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from speeches import BOBBY, VERY, silence, speech
+from speeches import BOBBY, FPS, VERY, animate, during, gap, silence, speech
 
 from jaxtalk.core import EMOTIONS, Emotion, InputError, MotionStyle, Phone
 from jaxtalk.metrics import dynamics, sync
-from jaxtalk.motion import make_animator, mouth, spaces
+from jaxtalk.motion import make_animator, spaces
 from jaxtalk.motion.head import MAX_SPEED
 from jaxtalk.speech import phones as ph
-
-FPS = Fraction(25)
-
-
-NEUTRAL, PLAIN = Emotion(), MotionStyle()
-
-
-def animate(speeches, name="procedural", fps=FPS, seed=0, emotion=NEUTRAL, style=PLAIN, age=6.0):
-  n = len(speeches)
-  return make_animator(name).animate(
-    speeches, fps=fps, seeds=range(seed, seed + n), emotions=[emotion] * n, styles=[style] * n, ages=[age] * n
-  )
-
-
-def gap(motion):
-  return mouth.lip_gap(np.asarray(motion.values, np.float64))
-
-
-def during(motion, start, end):
-  t = (np.arange(motion.num_frames) + 0.5) / float(motion.fps)
-  return (t >= start) & (t < end)
 
 
 @pytest.mark.parametrize("label", EMOTIONS)
