@@ -152,12 +152,10 @@ def _style(rng: np.random.Generator, section: ConfigDict) -> MotionStyle:
 
 
 def _camera(rng: np.random.Generator, section: ConfigDict) -> Camera:
-  drawn = {
-    "yaw": rng.uniform(-22.0, 22.0),
-    "pitch": rng.uniform(-6.0, 8.0),
-    "distance": rng.uniform(1.0, 1.25),
-    "focal_mm": rng.choice([70.0, 85.0, 100.0]),
-  }
+  yaw, pitch = rng.uniform(-22.0, 22.0), rng.uniform(-6.0, 8.0)
+  width = rng.uniform(0.36, 0.46)  # metres that the picture shows at the face: head and shoulders
+  focal = rng.choice([70.0, 85.0, 100.0])
+  drawn = {"yaw": yaw, "pitch": pitch, "distance": width * focal / 36.0, "focal_mm": focal}
   return _with(Camera(), drawn, section, degrees=("yaw", "pitch"))
 
 

@@ -100,7 +100,8 @@ def test_surroundings_are_resolved_and_go_together():
 
 def test_drawn_scenes_are_mild():
   for clip in plan(num_clips=200):
-    assert abs(clip.scene.camera.yaw) <= math.radians(22) and 0.9 < clip.scene.camera.distance < 1.4
+    camera = clip.scene.camera
+    assert abs(camera.yaw) <= math.radians(22) and 0.36 <= camera.distance * 36 / camera.focal_mm <= 0.46
     assert 3 <= clip.person.age_years <= 13
 
 
