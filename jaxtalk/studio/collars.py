@@ -76,8 +76,8 @@ def polo(loop: Loop) -> list[SurfacePart]:
     (stand + 0.6, 3.6 + zero), (0.35 * stand, 6.6 + zero), (-0.45 * leaf, 7.4 - 1.5 * ends), (-leaf, 5.6 - 2 * ends),
     (-leaf + 0.5, 4.0 - 2 * ends), (-0.4 * leaf, 4.4 - 1.0 * ends),
   ]  # fmt: skip
-  profile = np.stack([np.stack(r, -1) for r in rows], 1) * 0.001
-  dark = np.array([0.6, 0.7, 0.85, 1, 1, 1, 1, 1, 0.7, 0.5])
+  profile = np.stack([np.stack(r, -1) for r in rows[::-1]], 1) * 0.001
+  dark = np.array([0.5, 0.7, 1, 1, 1, 1, 1, 0.85, 0.7, 0.6])
   keep = np.abs(loop.angle) > gap
   # The list runs over the front, so the open part is in its middle: start behind it.
   order = np.roll(np.arange(len(keep)), -int(np.flatnonzero(keep & (loop.angle > 0))[0]))
@@ -92,14 +92,13 @@ def hood(loop: Loop) -> list[SurfacePart]:
   turn = np.linspace(0, 1, 13)
   profiles = []
   for t, d, r in zip(thick, drop, rise, strict=True):
-    outer = np.pi * (0.5 - turn[4:] * 1.25)
-    up = np.concatenate([[-6, r * 0.2, r * 0.75, r], np.where(outer > -0.2, r * 0.4 + 0.6 * r * np.sin(outer), 0)])
+    up = np.concatenate([[-6, r * 0.2, r * 0.75, r], np.zeros(9)])
     low = np.clip((turn[4:] - turn[4]) / (1 - turn[4]), 0, 1)
     up[4:] = r * np.cos(np.pi * low / 2) - d * np.sin(np.pi * low / 2) ** 2
     out = np.concatenate([[-4, -3.5, -2, 0.2 * t], t * np.sin(np.pi * (0.25 + 0.75 * low)) ** 0.8])
     profiles.append(np.stack([up, out], 1))
-  profile = np.array(profiles) * 0.001
-  dark = np.concatenate([[0.45, 0.55, 0.75, 0.95], np.ones(5), [0.95, 0.85, 0.7, 0.55]])
+  profile = np.array(profiles)[:, ::-1] * 0.001
+  dark = np.concatenate([[0.55, 0.7, 0.85, 0.95], np.ones(5), [0.95, 0.75, 0.55, 0.45]])
   return [sweep(loop, profile, layer=0.0, shade=np.tile(dark, len(loop.points)))]
 
 

@@ -36,7 +36,8 @@ def clip(vertices: np.ndarray, faces: np.ndarray, field: np.ndarray) -> Cut:
   whole = faces[count == 3]
   two, one = _roll_to(faces[count == 2], inside, False), _roll_to(faces[count == 1], inside, True)
   edges = np.concatenate([two[:, [0, 1]], two[:, [0, 2]], one[:, [0, 1]], one[:, [0, 2]]])
-  pairs, which = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+  codes, which = np.unique(_codes(edges, len(vertices)), return_inverse=True)
+  pairs = np.stack(np.divmod(codes, len(vertices)), 1)
   fresh = which.reshape(-1) + len(vertices)
   n2, n1 = len(two), len(one)
   p, q, r, s = fresh[:n2], fresh[n2 : 2 * n2], fresh[2 * n2 : 2 * n2 + n1], fresh[2 * n2 + n1 :]
@@ -77,12 +78,22 @@ def _roll_to(faces: np.ndarray, inside: np.ndarray, wanted: bool) -> np.ndarray:
   return np.take_along_axis(faces, (first[:, None] + np.arange(3)[None]) % 3, axis=1)
 
 
+def _codes(edges: np.ndarray, count: int) -> np.ndarray:
+  """One integer an undirected edge."""
+  return edges.min(1).astype(np.int64) * count + edges.max(1)
+
+
+def border_edges(faces: np.ndarray) -> np.ndarray:
+  """(E, 2) edges that belong to one face only, in that face's direction."""
+  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+  _, which, counts = np.unique(_codes(edges, int(faces.max()) + 1), return_inverse=True, return_counts=True)
+  return edges[counts[which.reshape(-1)] == 1]
+
+
 def ordered_loop(faces: np.ndarray, on_cut: np.ndarray) -> np.ndarray:
   """The longest closed walk along border edges whose both ends are on the cut: vertex indices in order."""
-  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-  keys, counts = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
-  border = {tuple(k) for k in keys[counts == 1]}
-  following = {int(a): int(b) for a, b in edges if on_cut[a] and on_cut[b] and (min(a, b), max(a, b)) in border}
+  edges = border_edges(faces)
+  following = {int(a): int(b) for a, b in edges if on_cut[a] and on_cut[b]}
   best: list[int] = []
   while following:
     start = next(iter(following))

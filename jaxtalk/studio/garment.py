@@ -16,9 +16,11 @@ from scipy.spatial import cKDTree
 
 from jaxtalk.core import InputError
 from jaxtalk.studio.collars import Loop, hood, polo, rib
-from jaxtalk.studio.cutting import clip, ordered_loop
-from jaxtalk.studio.mesh import SurfacePart, join, smoothstep, surface_part, unit, vertex_normals
+from jaxtalk.studio.cutting import border_edges, clip, ordered_loop
+from jaxtalk.studio.mesh import SurfacePart, grid_faces, join, smoothstep, surface_part, unit, vertex_normals
 from jaxtalk.studio.trims import Cloth, bib_and_straps, cords, placket
+
+RINGS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,8 @@ def garment_template(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, 
   inside = level & (arm < 0.78) & (neck < 0.055) & (mirrored[:, 0] < elbow[0])
   chosen = faces[inside[faces].all(1)]
   index, local = np.unique(chosen, return_inverse=True)
+  local = local.reshape(-1, 3)
+  chest = _breasts(vertices, chosen, shoulder)[index]
   sign = np.sign(vertices[:, 0])
   upper_body = np.unique(chosen)
   shoulders = []
@@ -112,14 +116,61 @@ def garment_template(vertices: np.ndarray, faces: np.ndarray, groups: dict[str, 
     shoulders.append(upper_body[np.argsort(gap)[:24]])
   return GarmentTemplate(
     index=index,
-    faces=local.reshape(-1, 3).astype(np.int32),
+    faces=local.astype(np.int32),
     neck=neck[index].astype(np.float32),
     arm=(arm * sign)[index].astype(np.float32),
-    chest=_breasts(vertices, chosen, shoulder)[index],
+    chest=chest,
     shoulders=np.stack(shoulders),
     body_faces=chosen,
     body_neck=neck[chosen].max(1).astype(np.float32),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rings:
+  """The rings that prolong waist and sleeves: R vertices after the template's G.
+
+  Attributes:
+    loops: the hems, template vertices in order; ``hem`` (R,): the hem vertex each one hangs from; ``ring`` (R,) 1 ..
+      RINGS; ``faces``: between hems and rings, over all G + R vertices.
+  """
+
+  loops: list[np.ndarray]
+  hem: np.ndarray
+  ring: np.ndarray
+  faces: np.ndarray
+
+
+def _rings(template: GarmentTemplate) -> _Rings:
+  loops = _hems(template.faces, template.neck < 0)
+  rim = np.concatenate(loops)
+  faces = _prolonged(loops, len(template.index))
+  return _Rings(loops, np.tile(rim, RINGS), np.repeat(np.arange(RINGS) + 1, len(rim)), faces)
+
+
+def _hems(faces: np.ndarray, below: np.ndarray) -> list[np.ndarray]:
+  """The border loops of a mesh that run through vertices ``below`` only, each in the order of its faces' edges."""
+  border = border_edges(faces)
+  border = border[below[border].all(1)]
+  following = {int(a): int(b) for a, b in border}
+  loops = []
+  while following:
+    walk = [next(iter(following))]
+    while walk[-1] in following:
+      walk.append(following.pop(walk[-1]))
+    loops.append(np.array(walk[:-1]))
+  return loops
+
+
+def _prolonged(hems: list[np.ndarray], count: int) -> np.ndarray:
+  """Faces between the hems and their RINGS rings, which follow the ``count`` body vertices, ring by ring."""
+  total, start, faces = sum(map(len, hems)), 0, []
+  for loop in hems:
+    rows = [loop] + [count + k * total + start + np.arange(len(loop)) for k in range(RINGS)]
+    ids = np.stack(rows).reshape(-1)
+    faces.append(ids[grid_faces(RINGS + 1, len(loop), wrap=True)])
+    start += len(loop)
+  return np.concatenate(faces)
 
 
 def _down_the_arm(vertices: np.ndarray, shoulder: np.ndarray, elbow: np.ndarray) -> np.ndarray:
@@ -179,11 +230,15 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
   scale = _scale(body_vertices, template)
   skin = body_vertices[template.index].astype(np.float64)
   skin = lower_arms(skin, body_vertices, template)
-  cloth = _drape(skin, template, kind.thickness * scale, kind.looseness * scale, scale)
-  cut = clip(cloth, template.faces, template.neck - kind.level)
+  cloth = _drape(skin, template, kind.thickness * scale, kind.looseness * scale)
+  rings = _rings(template)
+  cloth = np.concatenate([cloth, _prolong(cloth, template, rings, scale)])
+  index = np.concatenate([template.index, template.index[rings.hem]])
+  neck = np.concatenate([template.neck, template.neck[rings.hem]])
+  cut = clip(cloth, np.concatenate([template.faces, rings.faces]), neck - kind.level)
   normals = vertex_normals(cut.vertices, cut.faces)
   loop = ordered_loop(cut.faces, cut.on_cut)
-  bind_index = template.index[cut.parents][:, [0, 1, 1]]
+  bind_index = index[cut.parents][:, [0, 1, 1]]
   bind_weight = np.stack([1 - cut.share, cut.share, 0 * cut.share], 1)
   around = np.arctan2(cut.vertices[:, 0], cut.vertices[:, 2] - cut.vertices[loop, 2].mean())
   body = surface_part(
@@ -238,7 +293,7 @@ def lower_arms(skin: np.ndarray, body_vertices: np.ndarray, template: GarmentTem
   return out
 
 
-def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose: float, scale: float) -> np.ndarray:
+def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose: float) -> np.ndarray:
   """Offsets the skin by ``thickness``, more (``loose``) below the shoulders, smooths, and keeps outside the skin."""
   faces = template.faces
   normals = vertex_normals(skin, faces)
@@ -256,9 +311,23 @@ def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose:
   return cloth
 
 
+def _prolong(cloth: np.ndarray, template: GarmentTemplate, rings: _Rings, scale: float) -> np.ndarray:
+  """Positions (R, 3) of the rings: straight down, out of the picture, evening out the hem on the way."""
+  smooth = cloth.copy()
+  for loop in rings.loops:
+    even = cloth[loop]
+    for _ in range(16):
+      even = 0.5 * even + 0.25 * (np.roll(even, 1, 0) + np.roll(even, -1, 0))
+    even[:, 1] = even[:, 1].mean()
+    smooth[loop] = even
+  share = smoothstep(0.0, 3.0, rings.ring)[:, None]
+  drop = 0.035 * scale * rings.ring ** (1 + 0.12 * rings.ring)
+  down = np.stack([0 * drop, drop, 0 * drop], 1)
+  return (1 - share) * cloth[rings.hem] + share * smooth[rings.hem] - down
+
+
 def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np.ndarray:
   """Replaces the ``free`` vertices by a membrane stretched between the others."""
-  free = free & (average.diagonal() == 0)  # the border is fixed
   roughness = sparse.identity(len(cloth)) - average
   rows = roughness.tocsr()[free]
   out = cloth.copy()
@@ -267,10 +336,10 @@ def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np
 
 
 def _averaging(faces: np.ndarray, count: int) -> sparse.csr_matrix:
-  """Row-stochastic average of the neighbours; vertices on the mesh's border stay where they are."""
+  """Row-stochastic average of each vertex's neighbours; a vertex without any keeps its place."""
   edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
   edges = np.concatenate([edges, edges[:, ::-1]])
-  matrix = sparse.csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-  border = np.asarray((matrix == 1).sum(1)).reshape(-1) > 0
-  inner = sparse.diags((~border).astype(float)) @ (matrix > 0).astype(float) + sparse.diags(border.astype(float))
-  return (sparse.diags(1.0 / np.asarray(inner.sum(1)).reshape(-1)) @ inner).tocsr()
+  ones = np.ones(len(edges))
+  matrix = (sparse.csr_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(count, count)) > 0).astype(float)
+  degree = np.asarray(matrix.sum(1)).reshape(-1)
+  return (sparse.diags(1.0 / np.maximum(degree, 1.0)) @ matrix + sparse.diags((degree == 0).astype(float))).tocsr()

@@ -26,6 +26,7 @@ class HairStyle:
 CROP = ((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (115, -0.3), (130, -0.6), (180, -0.85))
 BOB = ((0, -0.5), (35, -0.7), (60, -0.95), (180, -1.05))
 BOB_BANGS = ((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05))
+RINGLETS = ((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0))
 FRINGE = ((0, 0.42), (45, 0.32), (60, 0.2))
 LONG = ((0, -1.7), (45, -1.75), (75, -1.5), (110, -1.55), (140, -2.1), (180, -2.3))
 
@@ -51,8 +52,9 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("male", "female")
   ),
   "curly": HairStyle(
-    Fall(cut=((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0)), length=0.13, layered=0.5, lift=0.05,
-         locks=170, points=16, width=0.0075, messy=0.2, hug=0.25, gravity=0.55, curl=0.0095, pitch=0.052, spread=1.6, rise=0.02, jitter=0.12,
+    Fall(cut=RINGLETS, length=0.13, layered=0.5, lift=0.05,
+         locks=170, points=16, width=0.0075, messy=0.2, hug=0.25, gravity=0.55,
+         curl=0.0095, pitch=0.052, spread=1.6, rise=0.02, jitter=0.12,
          tip=0.35, bulge=0.25), ("female", "male")
   ),
   "afro": HairStyle(
@@ -69,7 +71,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
   ),
   "long": HairStyle(
     Fall(cut=LONG, length=0.42, part=0.0, layered=1.0, lift=0.018, gravity=0.85, points=12, locks=215,
-         width=0.014, messy=0.05, hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3, rise=0.015, spread=1.0), ("female",)
+         width=0.014, messy=0.05, hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3,
+         rise=0.015, spread=1.0), ("female",)
   ),
   "ponytail": HairStyle(
     Gathered(anchors=((0.0, 0.4, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.032), ("female",)

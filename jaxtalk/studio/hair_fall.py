@@ -109,7 +109,7 @@ def _from_top(roots: np.ndarray, fall: Fall) -> np.ndarray:
 
 def _roots(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Chart columns and rows of the roots, and where they are; ``layered`` puts more of them along the dividing line."""
-  extra = int(0.45 * fall.layered * fall.locks)
+  extra = int(0.55 * fall.layered * fall.locks)
   around, rows = scatter_roots(skull, fall.locks - extra, rng)
   more, more_rows = scatter_roots(skull, 3000, rng)
   spots = (skull.at(more, more_rows)[0] - skull.centre) / skull.scale
@@ -151,7 +151,7 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
     curves, outward = curled(curves, fall, skull, rng)
   v = np.linspace(0, 1, fall.points)
   height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
-  shade = (0.72 + 0.28 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
+  shade = (0.78 + 0.22 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
   width = fall.width * skull.scale * rng.uniform(0.8, 1.25, count)
   locks = ribbons(
     curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=0.7 - 0.3 * fall.layered

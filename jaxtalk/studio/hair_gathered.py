@@ -167,7 +167,7 @@ def _tie(line: np.ndarray, normal: np.ndarray, at: int, radius: float) -> Surfac
   rows = np.concatenate([vertices, vertices[:1]]), np.concatenate([normals, normals[:1]])
   return surface_part(
     rows[0].reshape(-1, 3),
-    grid_faces(19, 8, wrap=True)[:, ::-1],
+    grid_faces(19, 8, wrap=True),
     normals=rows[1].reshape(-1, 3),
     layer=1.0,
     shade=0.9,
@@ -219,7 +219,7 @@ def _tubes(curves: np.ndarray, radius: np.ndarray, rng: np.random.Generator, *, 
   coord = np.stack([np.broadcast_to(u, vertices.shape[:3]), np.broadcast_to(v[None, :, None], vertices.shape[:3])], -1)
   return surface_part(
     vertices.reshape(-1, 3),
-    repeat_faces(grid_faces(along, sides, wrap=True), locks, along * sides),
+    repeat_faces(grid_faces(along, sides, wrap=True)[:, ::-1], locks, along * sides),
     normals=normals.reshape(-1, 3),
     tangent=tangent.reshape(-1, 3),
     coord=coord.reshape(-1, 2),

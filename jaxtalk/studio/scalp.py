@@ -199,6 +199,7 @@ class Skull:
     chart = self.points[kept]
     for ear in self.ears:  # hair slides over an ear as over a smooth bump, it does not follow its folds
       beside = (np.linalg.norm(skin - ear, axis=1) < 0.045 * self.scale) & (np.abs(skin[:, 0]) > 0.75 * abs(ear[0]))
+      skin[beside, 0] *= 0.9
       body[beside] = unit((skin[beside] - self.centre) * [1.0, 0.4, 0.5])
     far = cKDTree(chart).query(skin, distance_upper_bound=0.006 * self.scale)[0] > 0.006 * self.scale
     self._positions = np.concatenate([chart, skin[far]])

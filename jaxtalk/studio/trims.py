@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from jaxtalk.studio.cutting import clip
+from jaxtalk.studio.cutting import border_edges, clip
 from jaxtalk.studio.mesh import SurfacePart, curve_tangents, grid_faces, smoothstep, surface_part, unit
 
 FABRIC, TRIM, SECOND, BUTTON = 0.0, 1.0, 2.0, 3.0
@@ -43,23 +43,19 @@ def patch(cloth: Cloth, fields: list[np.ndarray], thickness: float, layer: float
     vertices, faces = cut.vertices, cut.faces
   normals = unit(carried[:, :3])
   lifted = vertices + thickness * normals
-  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-  keys, which, counts = np.unique(np.sort(edges, 1), axis=0, return_inverse=True, return_counts=True)
-  border = edges[counts[which.reshape(-1)] == 1]
+  border = border_edges(faces)
   n = len(vertices)
-  rim = np.concatenate([lifted[border[:, 0]], lifted[border[:, 1]], vertices[border[:, 1]], vertices[border[:, 0]]])
-  m = len(border)
-  k = np.arange(m) + n
-  sides = np.concatenate([np.stack([k, k + 3 * m, k + m], 1), np.stack([k + m, k + 3 * m, k + 2 * m], 1)])
-  along = lifted[border[:, 1]] - lifted[border[:, 0]]
-  edge_normals = np.tile(unit(np.cross(along, normals[border[:, 0]])), (4, 1))
-  everything = np.concatenate([lifted, rim])
+  rim, ends = np.unique(border, return_inverse=True)
+  i, j = ends.reshape(-1, 2).T + n
+  m = len(rim)
+  sides = np.concatenate([np.stack([i, i + m, j], 1), np.stack([j, i + m, j + m], 1)])
+  everything = np.concatenate([lifted, lifted[rim], vertices[rim] - 0.3 * thickness * normals[rim]])
+  faces = np.concatenate([faces, sides])
   return surface_part(
     everything,
-    np.concatenate([faces, sides]),
-    normals=np.concatenate([normals, edge_normals]),
+    faces,
     coord=everything[:, :2],
-    shade=np.concatenate([np.ones(n), np.full(4 * m, 0.72)]),
+    shade=np.concatenate([np.ones(n), np.full(2 * m, 0.72)]),
     two_sided=True,
     layer=layer,
   )
@@ -73,10 +69,11 @@ def bib_and_straps(cloth: Cloth, top: float) -> list[SurfacePart]:
   bib = patch(cloth, [np.abs(x) - 0.088 * s, y - top, front], thick, SECOND)
   band = patch(cloth, [np.abs(x) - 0.092 * s, y - top - 0.002 * s, top - 0.022 * s - y, front], 1.6 * thick, SECOND)
   parts = [bib, band]
+  lower_end = np.where(cloth.normals[:, 2] > 0, top - 0.035 * s - y, -1.0)
   for side in (1, -1):
-    middle = 0.066 * s + 0.12 * np.clip(y - top, 0, None)
+    middle = 0.066 * s + 0.12 * np.clip(y - top, 0, 0.15 * s)
     across = side * x - middle
-    parts.append(patch(cloth, [across - 0.019 * s, -across - 0.019 * s, top - 0.035 * s - y], 1.9 * thick, SECOND))
+    parts.append(patch(cloth, [across - 0.019 * s, -across - 0.019 * s, lower_end], 1.9 * thick, SECOND))
     spot, normal = cloth.front(np.array([[side * 0.066 * s, top - 0.012 * s]]))
     parts.append(button(spot[0] + normal[0] * 2.1 * thick, normal[0], 0.009 * s))
   return parts
