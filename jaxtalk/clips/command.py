@@ -109,7 +109,9 @@ def _sum_up(outcome: pipeline.Outcome, progress: ConsoleProgress, wanted: int, p
   if page is not None:
     progress.say(f"open {page} (pictures: {page.parent / 'contact_sheet.png'})")
   codes = {error.exit_code if isinstance(error, JaxtalkError) else 1 for error in outcome.failures.values()}
-  return 0 if there == wanted else 1 if there or len(codes) != 1 else codes.pop()
+  if there == wanted:
+    return 0 if page is not None else 1
+  return 1 if there or len(codes) != 1 else codes.pop()
 
 
 def _reason(error: OSError, out: Path) -> str:
