@@ -13,12 +13,12 @@ def get_config(arg=""):
   config = ConfigDict()
   config.train = ConfigDict()
   config.train.seed = 0  # of weights, order of the data and augmentation
-  config.train.steps = 2500  # updates
+  config.train.steps = 1600  # updates
   config.train.batch_size = 24  # examples an update
   config.train.accumulate = 1  # parts a batch goes through in, to save memory
   config.train.ema_decay = 0.995  # of the averaged weights that are evaluated and exported
   config.train.log_every = 50  # updates between lines
-  config.train.eval_every = 500  # updates between evaluations
+  config.train.eval_every = 250  # updates between evaluations
   config.train.save_every = 500  # updates between checkpoints
   config.train.keep = 2  # checkpoints that stay
 

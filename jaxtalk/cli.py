@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -171,6 +172,8 @@ def load_config(path: str, root: Path) -> tuple[ConfigDict, ModuleType]:
     raise InputError(f"{file}, line {error.lineno}: {error.msg}") from error
   if not hasattr(module, "get_config"):
     raise InputError(f"{file} has no get_config(): a config is a Python file that defines it")
+  if arg and not inspect.signature(module.get_config).parameters:
+    raise InputError(f"{file} takes no argument: use --config={path.removesuffix(':' + arg)} without ':{arg}'")
   config = module.get_config(arg) if arg else module.get_config()
   config.lock()
   return config, module

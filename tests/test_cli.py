@@ -104,6 +104,14 @@ def test_broken_config_files(program, source, message):
     cli.parse_config(["--config=configs/bad.py"], program)
 
 
+def test_an_argument_for_a_config_that_takes_none(program):
+  (program.root / "configs" / "plain.py").write_text(
+    "import ml_collections\nget_config = lambda: ml_collections.ConfigDict()"
+  )
+  with pytest.raises(InputError, match="takes no argument: use --config=configs/plain.py without ':big'"):
+    cli.parse_config(["--config=configs/plain.py:big"], program)
+
+
 def test_help_lists_every_field_with_default_and_comment(program, capsys):
   assert cli.main(program, lambda args: pytest.fail("ran"), ["--help", "--config.seed=3"]) == 0
   text = capsys.readouterr().out

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_FLOOR = 1e-7  # power below which everything is silence; 16-bit noise is at about 1e-8
+_FLOOR = 1e-10  # power of a band below which everything is silence; speech at -23 dBFS spans about 1e-9 to 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

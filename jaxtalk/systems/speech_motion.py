@@ -58,7 +58,8 @@ class SpeechMotionNet(nn.Module):
       y = _taps(nn.LayerNorm(name=f"norm_{i}")(x), dilation)
       y = nn.gelu(nn.Dense(self.width, name=f"time_{i}")(y))
       x = x + nn.Dense(self.width, name=f"mix_{i}")(y)
-    return nn.Dense(len(OUTPUTS), name="out")(nn.LayerNorm(name="norm_out")(x))
+    out = nn.Dense(len(OUTPUTS), kernel_init=nn.initializers.zeros, name="out")  # starts at rest
+    return out(nn.LayerNorm(name="norm_out")(x))
 
 
 def _taps(x: jax.Array, dilation: int) -> jax.Array:
@@ -144,11 +145,10 @@ class SpeechMotionAnimator:
     ages: Sequence[float],
   ) -> list[Motion]:
     """One motion in ``spaces.ARKIT`` for each speech."""
-    performance.check_batch(speeches, seeds, emotions, styles, ages)
-    columns = zip(speeches, seeds, emotions, styles, ages, strict=True)
-    return [self._one(s, fps, Manner(seed=k, emotion=e, style=m, age=a)) for s, k, e, m, a in columns]
+    return performance.animate_each(self.animate_one, speeches, fps, seeds, emotions, styles, ages)
 
-  def _one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+    """The motion of one recording."""
     t = performance.frame_times(performance.num_frames(speech, fps), fps)
     plan = hear(self._params, speech, self._net).plan(t, manner.style.articulation)
     return performance.perform(t, plan, cues.from_audio(speech), manner, fps)

@@ -70,17 +70,17 @@ def augment(power: jax.Array, rng: jax.Array) -> jax.Array:
   keys = jax.random.split(rng, 4)
   u = jax.random.uniform(keys[0], (7, batch, 1, 1))
   x = power.reshape(batch, frames * parts, bands)
-  lag = jnp.arange(frames * parts)[:, None] - jnp.arange(frames * parts)
+  lag = jnp.arange(frames * parts)[:, None] - jnp.arange(frames * parts)[None]
   decay = 2.0 + 10.0 * u[0]  # in parts: 0.02 to 0.12 s
   tail = jnp.where(lag > 0, jnp.exp(-jnp.maximum(lag, 0)[None] / decay), 0.0) / decay
   x = x + jnp.where(u[1] < 0.5, 0.4 * u[2], 0.0) * (tail @ x)
-  place = jnp.linspace(0.0, 1.0, bands)
-  waves = jnp.cos(jnp.pi * jnp.arange(1, 4)[:, None] * place)
+  place = jnp.linspace(0.0, 1.0, bands)[None, None]
+  waves = jnp.cos(jnp.pi * jnp.arange(1, 4)[:, None] * place[0])
   response = 2.5 * (jax.random.normal(keys[1], (batch, 3)) @ waves)[:, None]
   loudness = 16.0 * u[3] - 8.0
   band = jnp.where((place > 0.13) & (place < 0.72), 0.0, -35.0)  # 300 to 3400 Hz on the mel scale of the front end
   x = x * 10 ** ((response + loudness + jnp.where(u[4] < 0.15, band, 0.0)) / 10)
-  noise_db = -95.0 + 45.0 * u[5] + (u[6] - 0.5) * 20.0 * (place - 0.5)
+  noise_db = -110.0 + 42.0 * u[5] + (u[6] - 0.5) * 20.0 * (place - 0.5)
   noise = 10 ** (noise_db / 10) * -jnp.log(jax.random.uniform(keys[2], x.shape, minval=1e-6))
   return (x + noise).reshape(power.shape)
 
@@ -113,10 +113,10 @@ class SpeechMotionTask:
     features = scaled_log(power).reshape(power.shape[0], frames, -1)
     tracks, logits = sm.split_outputs(jnp.asarray(self.net.apply({"params": params}, features)))
     wanted, closed = sm.split_outputs(batch["curves"])
-    value = jnp.abs(tracks - wanted).mean() / _SCALE
-    speed = jnp.abs(jnp.diff(tracks, axis=1) - jnp.diff(wanted, axis=1)).mean() / _SPEED
+    value = jnp.square((tracks - wanted) / _SCALE).mean()
+    speed = jnp.square((jnp.diff(tracks, axis=1) - jnp.diff(wanted, axis=1)) / _SPEED).mean()
     shut = optax.sigmoid_binary_cross_entropy(logits, closed).mean()
-    return value + 0.5 * speed + 2.0 * shut, {"value": value, "speed": speed, "shut": shut}
+    return value + 0.3 * speed + 4.0 * shut, {"value": value, "speed": speed, "shut": shut}
 
   def batch_spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
     size, frames = self.config.train.batch_size, self.config.data.crop_frames
