@@ -3,8 +3,9 @@
   python benchmarks/cold_start.py
 
 Runs ``generate.py`` three times into new folders: with an empty compilation cache, then twice with the one that this
-left behind, of which the faster counts. Writes ``benchmarks/results/cold_start.json``. Wall-clock time includes Python, imports, compilation, the
-voice, rendering, encoding and the page; installation is not counted.
+left behind, of which the faster counts. Writes ``benchmarks/results/cold_start.json``. Wall-clock time includes Python,
+imports, compilation, the voice, rendering, encoding and the page; installation is not counted. Processor time is what
+an idle machine of that many cores has to share out.
 """
 
 import json
