@@ -1,1 +1,1 @@
-""""""
+"""Voices, child-voice conversion, phones and visemes, reading any audio. Needs no accelerator and no JAX."""

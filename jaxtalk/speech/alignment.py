@@ -63,13 +63,13 @@ def align(waveform: np.ndarray, sample_rate: int, symbols: Sequence[str], window
   edges = [_edge(window, quiet, symbols, i) for i, window in enumerate(windows)]
   out: list[Phone] = []
   start = 0
-  for stop in range(1, len(edges)):
-    if edges[stop] is None:
+  begin = edges[0]
+  for stop, end in enumerate(edges):
+    if stop == 0 or begin is None or end is None:
       continue
-    begin, end = edges[start], edges[stop]
     inner = _inner(bands, symbols[start:stop], windows[start + 1 : stop], begin[1], end[0])
     out += _spell(symbols[start:stop], [begin[1], *inner, end[0]])
-    start = stop
+    start, begin = stop, end
   return _with_silences(out, duration)
 
 

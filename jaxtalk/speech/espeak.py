@@ -148,7 +148,7 @@ def _phones(take: _Take, clock: float, duration: float, language: str) -> list[P
 
 
 def _symbols(name: str, language: str) -> list[str]:
-  """eSpeak's name in our notation: a silence, one phone, or two (English "ɛɹ" is one event); none for a modifier.
+  """eSpeak's name in our notation: a silence, one phone, or several (English "ɛɹ" is one event); none for a modifier.
 
   Modifiers ("ʲ" after Russian consonants) are events of their own; their time goes to the phone before.
   """
@@ -158,13 +158,19 @@ def _symbols(name: str, language: str) -> list[str]:
     ph.visemes(name)
   except KeyError:
     return []
-  if language.split("-")[0].lower() != "en":
-    return [name]
-  parts = [name[:-1], "ɹ"] if len(name) > 1 and name.endswith("ɹ") else [name]
-  try:
-    return [ph.ipa_to_arpabet(part) for part in parts]
-  except KeyError:
-    return [name]
+  return _english(name) if language.split("-")[0].lower() == "en" else [name]
+
+
+def _english(name: str) -> list[str]:
+  """ARPABET of an event that may hold several sounds ("ɛɹ", "əl", "aɪɚ"): the longest known beginning, then the rest."""
+  for cut in range(len(name), 0, -1):
+    try:
+      first = ph.ipa_to_arpabet(name[:cut])
+    except KeyError:
+      continue
+    rest = name[cut:].strip("ː")
+    return [first, *(_english(rest) if rest else [])]
+  return [name]
 
 
 def _words(take: _Take, text: str, clock: float, duration: float) -> list[Word]:
@@ -181,7 +187,7 @@ def _words(take: _Take, text: str, clock: float, duration: float) -> list[Word]:
       spans.append((position, end, sample * clock + LEAD))
   out = []
   for i, (first, last, start) in enumerate(spans):
-    end = spans[i + 1][2] if i + 1 < len(spans) else duration
-    end = min([s for s in silences if start + 1e-6 < s < end], default=end)
-    out.append(Word(text[first:last].strip(" .,;:!?\"'"), start, end))
+    until = spans[i + 1][2] if i + 1 < len(spans) else duration
+    until = min([s for s in silences if start + 1e-6 < s < until], default=until)
+    out.append(Word(text[first:last].strip(" .,;:!?\"'"), start, until))
   return [word for word in out if word.text and word.end > word.start]

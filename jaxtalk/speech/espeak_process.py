@@ -73,9 +73,17 @@ class Engine:
       raise MissingAssetError(
         f"eSpeak NG cannot be loaded ({error}): pip install --force-reinstall espeakng-loader"
       ) from error
-    self.lib.espeak_Synth.argtypes = (
-      [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint] + [ctypes.c_int] + ([ctypes.c_uint] * 2 + [ctypes.c_void_p] * 2)
-    )
+    # text, size, position, kind of position, end, flags, out: identifier, user data
+    self.lib.espeak_Synth.argtypes = [
+      ctypes.c_char_p,
+      ctypes.c_size_t,
+      ctypes.c_uint,
+      ctypes.c_int,
+      ctypes.c_uint,
+      ctypes.c_uint,
+      ctypes.c_void_p,
+      ctypes.c_void_p,
+    ]
     self.lib.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     options = _PHONEME_EVENTS | _IPA | _DONT_EXIT
     path = espeakng_loader.get_data_path().encode()

@@ -100,9 +100,9 @@ class Network:
     ids = [PADDING_ID, *(self.vocabulary[c] for c in phonemes), PADDING_ID]
     feeds = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([speed], np.float32)}
     out = dict(zip(self._outputs, self._tts.sess.run(None, feeds), strict=True))
-    spectra = [out[name][0] for name in ("lh", "theta", "ln", "lr", "phi")]
+    parts = [out[name][0] for name in ("lh", "theta", "ln", "lr", "phi", "f0")]
     ends = 2 * np.cumsum(np.rint(out[DURATIONS].reshape(-1)).astype(np.int64)) - AHEAD
-    return Vocoded(*spectra, f0_hz=out["f0"][0]), ends
+    return Vocoded(*parts), ends
 
 
 @functools.cache

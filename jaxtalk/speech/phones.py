@@ -263,11 +263,19 @@ _FROM_IPA = {ipa: name for name, (ipa, _, _) in _ARPABET.items()} | {
   "ɒ": "AA",
   "ᵻ": "IH0",
   "e": "EH",
+  "x": "K",
+  "ɾ": "T",
+  "ʔ": "T",
+  "ɨ": "IH",
+  "ʉ": "UW",
+  "m̩": "M",
+  "n̩": "N",
+  "l̩": "L",
 }
 
 
 def ipa_to_arpabet(symbol: str) -> str:
-  """Nearest ARPABET of an English IPA symbol; vowels carry a stress digit (0 where unmarked); "" is SIL.
+  """Nearest of CMU's 39 phones for an English IPA symbol; vowels carry a stress digit (0 where unmarked); "" is SIL.
 
   Raises KeyError for sounds that English does not have.
   """

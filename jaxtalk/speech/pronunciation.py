@@ -124,7 +124,9 @@ def _parts(tokens: list[Token]) -> Iterator[list[Token]]:
 
 
 def _phrase(tokens: list[Token], vocabulary: dict[str, int]) -> Phrase:
-  characters, owner, words = "", [], []
+  characters = ""
+  owner: list[int] = []
+  words: list[str] = []
   joined = False  # whether this token continues the word before it ("do" + "n't")
   for token in tokens:
     spoken = "".join(c for c in token.phonemes if c in vocabulary)
