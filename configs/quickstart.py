@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
   config.text = placeholder(str)  # the words to say
   config.texts_file = placeholder(str)  # a text file with one sentence a line; clip n says line n, round and round
   config.audio = placeholder(str)  # a recording to speak with instead of text: WAV, FLAC, OGG, MP3
-  config.language = "en"  # of the text (BCP-47); hibari speaks en, espeak speaks many
+  config.language = placeholder(str)  # of the text (BCP-47); by default that of the voice, which is en for hibari
   config.voice = ConfigDict()
   config.voice.name = "hibari"  # hibari, or espeak / espeak:de (pip install 'jaxtalk[espeak]')
 

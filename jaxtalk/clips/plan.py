@@ -54,7 +54,8 @@ class Plan:
     settings.check(config, choices)
     self._config = config
     self._fps = settings.frame_rate(config.fps)
-    self._texts = _texts(config)
+    self._language = config.language or config.voice.name.partition(":")[2] or "en"
+    self._texts = _texts(config, self._language)
 
   def __len__(self) -> int:
     return self._config.num_clips
@@ -67,14 +68,14 @@ class Plan:
     who = _person(_stream_seed(seed, _PERSON), config.person)
     text = self._texts[index % len(self._texts)] if self._texts else None
     if text is not None:
-      text = check_text(text, config.language, child=who.is_child)
+      text = check_text(text, self._language, child=who.is_child)
     return ClipSpec(
       index=index,
       seed=seed,
       text=text,
       audio=config.audio,
       voice=config.voice.name,
-      language=config.language,
+      language=self._language,
       person=who,
       emotion=_emotion(_generator(seed, _EMOTION), config.emotion),
       style=_style(_generator(seed, _STYLE), config.style),
@@ -101,17 +102,17 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
   return np.random.default_rng(np.random.SeedSequence([seed, stream]))
 
 
-def _texts(config: ConfigDict) -> list[str]:
+def _texts(config: ConfigDict, language: str) -> list[str]:
   """Texts by clip number, used round and round; empty if a recording is given."""
   if config.audio is not None:
     return []
   if config.text is not None:
     child = config.person.age is None or config.person.age < 18
-    return [check_text(config.text, config.language, child=child)]
+    return [check_text(config.text, language, child=child)]
   if config.texts_file is not None:
     return settings.read_texts(config.texts_file)
-  if config.language.split("-")[0] != "en":
-    raise InputError(f"config.language={config.language}: the built-in sentences are English; give config.text")
+  if language.split("-")[0] != "en":
+    raise InputError(f"config.language={language}: the built-in sentences are English; give config.text")
   return [SENTENCES[i] for i in _generator(config.seed, _SENTENCES).permutation(len(SENTENCES))]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtalk.clips import contact, marks
+from jaxtalk.clips import contact, marks, sidecar
 from jaxtalk.clips.folder import replace
 from jaxtalk.clips.progress import mood, who, words
 from jaxtalk.clips.record import Record, load
@@ -57,7 +57,7 @@ def _card(record: Record, video: Path, embed: bool) -> dict[str, Any]:
     "words": words(document),
     "video": source,
     "seconds": record.seconds,
-    "files": [f"clips/{name}" for name in (*_downloads(document), f"{document['id']}.json")],
+    "files": [f"clips/{name}" for name in [*sidecar.top_level(document["files"]), f"{document['id']}.json"]],
     "envelope": _envelope(record),
     "phones": document["speech"].get("phones", []),
     "spoken": document["speech"].get("words", []),
@@ -69,10 +69,6 @@ def _card(record: Record, video: Path, embed: bool) -> dict[str, Any]:
 def _envelope(record: Record) -> list[list[int]]:
   columns = max(1, round(record.seconds * _COLUMNS_PER_SECOND))
   return np.round(record.envelope(columns) * 99).astype(int).tolist()
-
-
-def _downloads(document: Mapping[str, Any]) -> list[str]:
-  return [name for name in document["files"] if "/" not in name]
 
 
 def _curves(record: Record) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,14 @@ def summary(document: Mapping[str, Any]) -> dict[str, Any]:
     "intensity": document["emotion"]["intensity"],
     "language": speech.get("language"),
     "f0_median_hz": speech.get("f0_median_hz"),
-    "files": [f"clips/{name}" for name in [f"{document['id']}.json", *document["files"]]],
+    "files": [f"clips/{name}" for name in [f"{document['id']}.json", *top_level(document["files"])]],
   }
   return {name: value for name, value in row.items() if value is not None}
+
+
+def top_level(names: Iterable[str]) -> list[str]:
+  """File names, with a folder in place of the files in it."""
+  return list(dict.fromkeys(name.partition("/")[0] for name in names))
 
 
 def _identity(person: Person) -> dict[str, Any]:

@@ -172,6 +172,12 @@ def test_an_empty_or_binary_texts_file_is_refused(tmp_path):
     plan(texts_file=tmp_path / "binary.txt")
 
 
+def test_the_language_is_that_of_the_voice_unless_it_is_given():
+  assert plan()[0].language == "en"
+  assert plan(voice__name="espeak:de", text="Guten Tag.")[0].language == "de"
+  assert plan(voice__name="espeak", language="fr", text="Bonjour.")[0].language == "fr"
+
+
 def test_grown_ups_may_say_more_than_children():
   text = "Let us have a beer."
   with pytest.raises(InputError, match="child"):
