@@ -230,8 +230,8 @@ def dress(body_vertices: np.ndarray, template: GarmentTemplate, style: str, rng:
   scale = _scale(body_vertices, template)
   skin = body_vertices[template.index].astype(np.float64)
   skin = lower_arms(skin, body_vertices, template)
-  cloth = _drape(skin, template, kind.thickness * scale, kind.looseness * scale)
   rings = _rings(template)
+  cloth = _drape(skin, template, rings.loops, kind.thickness * scale, kind.looseness * scale)
   cloth = np.concatenate([cloth, _prolong(cloth, template, rings, scale)])
   index = np.concatenate([template.index, template.index[rings.hem]])
   neck = np.concatenate([template.neck, template.neck[rings.hem]])
@@ -293,7 +293,9 @@ def lower_arms(skin: np.ndarray, body_vertices: np.ndarray, template: GarmentTem
   return out
 
 
-def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose: float) -> np.ndarray:
+def _drape(
+  skin: np.ndarray, template: GarmentTemplate, hems: list[np.ndarray], thickness: float, loose: float
+) -> np.ndarray:
   """Offsets the skin by ``thickness``, more (``loose``) below the shoulders, smooths, and keeps outside the skin."""
   faces = template.faces
   normals = vertex_normals(skin, faces)
@@ -301,6 +303,11 @@ def _drape(skin: np.ndarray, template: GarmentTemplate, thickness: float, loose:
   offset = thickness + loose * below
   average = _averaging(faces, len(skin))
   smooth_offset = skin + normals * offset[:, None]
+  for loop in hems:  # the waist is evened out along itself only, so that it does not creep up and in
+    if np.abs(template.arm[loop]).mean() > 0.15:
+      continue
+    average = _fix(average, loop)
+    smooth_offset[loop] = _even(smooth_offset[loop], 4)
   for _ in range(10):
     smooth_offset = 0.3 * smooth_offset + 0.7 * (average @ smooth_offset)
   gap = ((smooth_offset - skin) * normals).sum(1)
@@ -315,9 +322,7 @@ def _prolong(cloth: np.ndarray, template: GarmentTemplate, rings: _Rings, scale:
   """Positions (R, 3) of the rings: straight down, out of the picture, evening out the hem on the way."""
   smooth = cloth.copy()
   for loop in rings.loops:
-    even = cloth[loop]
-    for _ in range(16):
-      even = 0.5 * even + 0.25 * (np.roll(even, 1, 0) + np.roll(even, -1, 0))
+    even = _even(cloth[loop], 8)
     even[:, 1] = even[:, 1].mean()
     smooth[loop] = even
   share = smoothstep(0.0, 3.0, rings.ring)[:, None]
@@ -326,8 +331,22 @@ def _prolong(cloth: np.ndarray, template: GarmentTemplate, rings: _Rings, scale:
   return (1 - share) * cloth[rings.hem] + share * smooth[rings.hem] - down
 
 
+def _even(loop: np.ndarray, times: int) -> np.ndarray:
+  for _ in range(times):
+    loop = 0.5 * loop + 0.25 * (np.roll(loop, 1, 0) + np.roll(loop, -1, 0))
+  return loop
+
+
+def _fix(average: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
+  """The same averaging, but ``rows`` keep their place."""
+  keep = np.zeros(average.shape[0])
+  keep[rows] = 1.0
+  return (sparse.diags(1 - keep) @ average + sparse.diags(keep)).tocsr()
+
+
 def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np.ndarray:
   """Replaces the ``free`` vertices by a membrane stretched between the others."""
+  free = free & (average.diagonal() == 0)
   roughness = sparse.identity(len(cloth)) - average
   rows = roughness.tocsr()[free]
   out = cloth.copy()

@@ -7,17 +7,19 @@ import dataclasses
 import numpy as np
 
 from jaxtalk.core import InputError
-from jaxtalk.studio.hair_fall import Coils, Fall, grow_coils, grow_fall
+from jaxtalk.studio.hair_fall import Close, Coils, Fall, grow_close, grow_coils, grow_fall
 from jaxtalk.studio.hair_gathered import Gathered, grow_gathered
 from jaxtalk.studio.mesh import SurfacePart, join
 from jaxtalk.studio.scalp import ScalpRegion, Skull
+
+Shape = Fall | Coils | Close | Gathered
 
 
 @dataclasses.dataclass(frozen=True)
 class HairStyle:
   """How a style is made, and on whom it is usual (years; "female", "male")."""
 
-  shape: Fall | Coils | Gathered
+  shape: Shape
   genders: tuple[str, ...]
   ages: tuple[float, float] = (3.0, 80.0)
 
@@ -31,10 +33,7 @@ FRINGE = ((0, 0.42), (45, 0.32), (60, 0.2))
 LONG = ((0, -1.7), (45, -1.75), (75, -1.5), (110, -1.55), (140, -2.1), (180, -2.3))
 
 HAIR_STYLES: dict[str, HairStyle] = {
-  "buzz": HairStyle(
-    Fall(cut=CROP, length=0.02, lift=0.0045, width=0.005, locks=60, points=4, hug=0.9, messy=0.1,
-         gravity=0.2, spread=0.3), ("male",)
-  ),
+  "buzz": HairStyle(Close(height=0.0045), ("male",)),
   "short": HairStyle(
     Fall(cut=CROP, length=0.1, locks=290, width=0.0125, messy=0.1, lift=0.014, bulge=0.5, rise=0.02, swirl=0.35),
     ("male", "female")
@@ -103,16 +102,39 @@ def grow_hair(
     head_vertices: (N, 3) the person's neutral vertices, metres, indexed as ``scalp`` is.
     style: a key of ``HAIR_STYLES``.
     rng: draws the locks; the same generator state gives the same hair.
-    age: years.
+    age: years; small children's hair is finer.
 
   Raises:
     InputError: an unknown style.
   """
   if style not in HAIR_STYLES:
     raise InputError(f"hair style {style!r} is unknown; choose one of {', '.join(HAIR_STYLES)}")
-  skull, shape = Skull(head_vertices, scalp), HAIR_STYLES[style].shape
+  skull = Skull(head_vertices, scalp)
+  shape = individual(HAIR_STYLES[style].shape, rng, age)
   if isinstance(shape, Fall):
     return join(grow_fall(skull, shape, rng))
   if isinstance(shape, Coils):
     return join(grow_coils(skull, shape, rng))
+  if isinstance(shape, Close):
+    return join(grow_close(skull, shape, rng))
   return join(grow_gathered(skull, shape, rng))
+
+
+def individual(shape: Shape, rng: np.random.Generator, age: float) -> Shape:
+  """A style as one person wears it: parting and whorl on either side, longer or shorter, fuller or (small children)
+  finer; tied hair with or without a fringe."""
+  mirror, longer, fuller = rng.choice([-1.0, 1.0]), rng.uniform(0.9, 1.1), rng.uniform(0.88, 1.12)
+  fuller *= float(np.interp(age, (3, 7), (0.85, 1.0)))
+  if isinstance(shape, Fall):
+    part = None if shape.part is None else mirror * (shape.part + rng.uniform(-0.006, 0.006))
+    return dataclasses.replace(
+      shape, part=part, swirl=mirror * shape.swirl, length=longer * shape.length, lift=fuller * shape.lift
+    )
+  if isinstance(shape, Coils):
+    return dataclasses.replace(shape, base=fuller * shape.base)
+  if isinstance(shape, Gathered):
+    fringe = shape.fringe if rng.uniform() < 0.6 else None
+    return dataclasses.replace(
+      shape, fringe=fringe, tail_length=longer * shape.tail_length, tail_radius=fuller * shape.tail_radius
+    )
+  return shape

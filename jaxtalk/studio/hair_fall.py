@@ -10,7 +10,6 @@ from jaxtalk.studio.locks import (
   cap,
   coil,
   cut_curves,
-  edge_hairs,
   grow,
   knobbly_cap,
   mass_normal,
@@ -45,7 +44,6 @@ class Fall:
     hug: how closely locks follow the head.
     layered: 0 where locks all over lie equally high; towards 1 the locks rooted at the parting or the crown cover the
       others, as long hair does.
-    edge: how many fine hairs along the hairline.
     tuck: how strongly ends below the ears turn in towards the neck.
     curl, pitch: radius of corkscrews along the locks, and metres per turn; 0 is straight.
     wave, wave_length: amplitude and period of waves along a lock.
@@ -68,7 +66,6 @@ class Fall:
   bulge: float = 0.35
   tip: float = 0.08
   layered: float = 0.0
-  edge: int = 0
   tuck: float = 0.0
   curl: float = 0.0
   pitch: float = 0.022
@@ -121,6 +118,22 @@ def _roots(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarr
 
 def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[SurfacePart]:
   """Cap and locks of a ``Fall``."""
+  curves, lift = _fallen(skull, fall, rng)
+  curves = wavy(curves, fall, skull, rng)
+  outward = mass_normal(curves, skull.centre)
+  if fall.curl:
+    curves, outward = curled(curves, fall, skull, rng)
+  height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
+  ripening = smoothstep(0.0, 0.4, np.linspace(0, 1, fall.points))
+  shade = (0.78 + 0.22 * height)[:, None] * (0.72 + 0.28 * ripening)[None]
+  width = fall.width * skull.scale * rng.uniform(0.8, 1.25, len(curves))
+  root = 0.7 - 0.3 * fall.layered
+  locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=root)
+  return [cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift)), locks]
+
+
+def _fallen(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+  """Locks grown and cut: curves (L, points, 3) and the height (L,) that each settled at."""
   around, rows, roots = _roots(skull, fall, rng)
   count = len(around)
   side = np.where(roots[:, 0] >= (fall.part or 0.0), 1.0, -1.0)
@@ -129,38 +142,25 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
   field = comb(fall, side, rng.normal(0, 1, (count, 3)))
   steps = int(np.clip(fall.length / STEP, 4, 36))
   curves = grow(
-    skull,
-    around,
-    rows,
-    field,
-    lift=lift,
-    steps=steps,
-    step=fall.length / steps,
-    hug=fall.hug,
-    spread=fall.spread,
+    skull, around, rows, field, lift=lift, steps=steps, step=fall.length / steps, hug=fall.hug, spread=fall.spread,
     rise=fall.rise,
-  )
+  )  # fmt: skip
   length = fall.length * rng.uniform(0.8, 1.0, count)
-  curves, kept = cut_curves(
-    skull, curves, fall.cut, length, rng, jitter=fall.jitter, points=fall.points, shortest=min(0.018, 0.7 * fall.length)
-  )
-  lift, count = lift[kept], len(kept)
-  curves = wavy(curves, fall, skull, rng)
-  outward = mass_normal(curves, skull.centre)
-  if fall.curl:
-    curves, outward = curled(curves, fall, skull, rng)
-  v = np.linspace(0, 1, fall.points)
-  height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
-  shade = (0.78 + 0.22 * height)[:, None] * (0.72 + 0.28 * smoothstep(0.0, 0.4, v))[None]
-  width = fall.width * skull.scale * rng.uniform(0.8, 1.25, count)
-  locks = ribbons(
-    curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=0.7 - 0.3 * fall.layered
-  )
-  under = cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift))
-  if not fall.edge:
-    return [under, locks]
-  along = comb(fall, np.ones(fall.edge), np.zeros((fall.edge, 3)))
-  return [under, locks, edge_hairs(skull, fall.edge, along, rng, length=0.008)]
+  curves, kept = cut_curves(skull, curves, fall.cut, length, rng, jitter=fall.jitter, points=fall.points)
+  return curves, lift[kept]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Close:
+  """Hair cropped to ``height`` metres: a soft mottled surface without locks."""
+
+  height: float
+
+
+def grow_close(skull: Skull, close: Close, rng: np.random.Generator) -> list[SurfacePart]:
+  """The cap alone, finer than under locks."""
+  part = cap(skull, lambda column, part: np.full_like(part, close.height), rings=24, shade=0.85)
+  return [dataclasses.replace(part, tint=rng.uniform(-0.6, 0.6, len(part.vertices)).astype(np.float32))]
 
 
 def wavy(curves: np.ndarray, fall: Fall, skull: Skull, rng: np.random.Generator) -> np.ndarray:

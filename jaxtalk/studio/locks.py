@@ -285,13 +285,14 @@ def _spaced(points: np.ndarray, spacing: float, rng: np.random.Generator) -> np.
 
 
 def edge_hairs(skull: Skull, count: int, field: Field, rng: np.random.Generator, *, length: float) -> SurfacePart:
-  """Fine short hairs that dissolve the edge of the cap into the skin."""
-  around = (np.arange(count) + rng.uniform(0, 1, count)) / count * AROUND
-  rows = skull.hairline(around) * (1 + rng.normal(0.0, 0.012, count))
+  """Fine short hairs that dissolve the edge of the cap into the skin, from temple to temple."""
+  around = ((np.arange(count) + rng.uniform(0, 1, count)) / count - 0.5) * 0.42 * AROUND
   sway = rng.normal(0, 0.3, (count, 3))
+  around %= AROUND
+  rows = skull.hairline(around) * (1 + rng.normal(0.0, 0.012, count))
   curves = grow(
     skull,
-    around % AROUND,
+    around,
     rows,
     lambda q, n, arc: unit(field(q, n, arc)) + sway,
     lift=rng.uniform(0.0008, 0.003, count),
