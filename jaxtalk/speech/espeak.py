@@ -162,7 +162,7 @@ def _symbols(name: str, language: str) -> list[str]:
 
 
 def _english(name: str) -> list[str]:
-  """ARPABET of an event that may hold several sounds ("ɛɹ", "əl", "aɪɚ"): the longest known beginning, then the rest."""
+  """ARPABET of an event, which may hold several sounds ("ɛɹ", "əl", "aɪɚ"): the longest known start, then the rest."""
   for cut in range(len(name), 0, -1):
     try:
       first = ph.ipa_to_arpabet(name[:cut])
