@@ -111,6 +111,8 @@ def test_unfit_for_a_child(text, reason):
     "Grandma weeds the garden; mom shoots a film about a spider.",
     "My brother's bath bomb made the tub purple.",
     "Pi is 3.14159265 and it never ends.",
+    "Dick and Jane have drunk their milk; hang her coat up.",
+    "Arsenal won, and we ate shitake mushrooms. I rifle through the box.",
   ],
 )
 def test_harmless_texts_pass(text):
