@@ -13,9 +13,14 @@ from importlib import resources
 import numpy as np
 
 from jaxtalk.core import MissingAssetError, Person
+from jaxtalk.studio.landmarks import LOWER_INNER, UPPER_INNER
 
 # Ends of a signed axis in the target names, (negative, positive).
 _ENDS = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-concave", "-convex"))
+
+
+# A lid is thick: its edge, where the landmarks lie, stops a little before the other one.
+LID_CONTACT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +172,29 @@ def _blend(weights: dict[str, float], index: dict[str, int], shift: np.ndarray, 
   return np.tensordot(w, rows, 1) + w @ shift[ids]
 
 
+def _shut_eyes(vertices: np.ndarray, units: np.ndarray, asset: Asset) -> np.ndarray:
+  """Scales the blink units so that weight 1 shuts these eyes: large eyes need more than the modelled lids travel."""
+  out = units.copy()
+  for name, upper, lower in (("eyeBlinkRight", (37, 38), (41, 40)), ("eyeBlinkLeft", (43, 44), (47, 46))):
+    unit = asset.unit[name]
+    up, low = asset.landmarks[list(upper)], asset.landmarks[list(lower)]
+    opening = (vertices[up, 1] - vertices[low, 1]).mean()
+    travel = (units[unit, low, 1] - units[unit, up, 1]).mean()
+    out[unit] *= np.clip(LID_CONTACT * opening / max(travel, 1e-4), 1.0, 2.2)
+  return out
+
+
+def _close_lips(vertices: np.ndarray, units: np.ndarray, asset: Asset) -> np.ndarray:
+  """Brings the lower lip to the upper one: morphs leave lips up to 2 mm apart, and the animator counts on closed ones.
+
+  The lower lip moves the way `mouthClose` moves it, scaled so that its middle meets the middle of the upper lip.
+  """
+  upper, lower = asset.landmarks[[UPPER_INNER, LOWER_INNER]]
+  close = units[asset.unit["mouthClose"]]
+  share = np.where(close[:, 1] > 0, np.linalg.norm(close, axis=1), 0) / np.linalg.norm(close[lower])
+  return vertices + share[:, None] * (vertices[upper] - vertices[lower])
+
+
 def shape(person: Person) -> Head:
   """The person's neutral head."""
   asset = load_asset()
@@ -187,5 +215,7 @@ def shape(person: Person) -> Head:
   rows = rows - origin
   joints = {n: rows[k + i].astype(np.float32) for i, n in enumerate(asset.joint_names)}
   units = scale * (asset.unit_delta[:, :k].astype(np.float32) + asset.unit_shift[:, None])
+  units = _shut_eyes(rows[:k], units, asset)
+  vertices = _close_lips(rows[:k], units, asset)
   pivot = 0.6 * joints["head"] + 0.4 * joints["neck"]
-  return Head(vertices=rows[:k].astype(np.float32), units=units, joints=joints, scale=scale, pivot=pivot)
+  return Head(vertices=vertices.astype(np.float32), units=units, joints=joints, scale=scale, pivot=pivot)

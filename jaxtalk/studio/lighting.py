@@ -120,32 +120,36 @@ def seen_from(vertices: Array, normals: Array, faces: Array, mask: Array, two_si
   return total
 
 
-def occlusion(model: HeadModel, lights: LightRig, rest_frame: Array) -> tuple[Array, Array]:
-  """Share of open sky and of the key light at each vertex, (V,) each, on the resting person."""
+def probes(lights: LightRig, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+  """Directions (D, 3) to look from and what each counts for (D, 2): sky, key. D is a multiple of ``multiple``."""
+  sky = sphere_points(SKY_DIRECTIONS)
+  d = np.asarray(lights.key_direction)
+  right = np.cross([0.0, 1.0, 0.0] if abs(d[1]) < 0.9 else [1.0, 0.0, 0.0], d)
+  right /= np.linalg.norm(right)
+  i = np.arange(KEY_DIRECTIONS)
+  radius, turn = KEY_RADIUS * np.sqrt((i + 0.5) / KEY_DIRECTIONS), i * 2.399963
+  key = d + radius[:, None] * (np.cos(turn)[:, None] * right + np.sin(turn)[:, None] * np.cross(d, right))
+  key /= np.linalg.norm(key, axis=1, keepdims=True)
+  padding = -(SKY_DIRECTIONS + KEY_DIRECTIONS) % multiple
+  directions = np.concatenate([sky, key, np.tile(d, (padding, 1))]).astype(np.float32)
+  counts = np.zeros((len(directions), 2), np.float32)
+  counts[:SKY_DIRECTIONS, 0] = 0.65 + 0.35 * sky[:, 1]
+  counts[SKY_DIRECTIONS : SKY_DIRECTIONS + KEY_DIRECTIONS, 1] = 1 / KEY_DIRECTIONS
+  return directions, counts
+
+
+def occlusion(model: HeadModel, rest_frame: Array, directions: Array, counts: Array) -> Array:
+  """Sums over directions for each vertex of the resting person (3, V): open sky, whole sky, visible key light."""
   vertices, normals, _, _ = pose(model, rest_frame)
-  mask = model.face_mask
 
-  def view(d: Array) -> Array:
-    return seen_from(vertices, normals, model.faces, mask, model.two_sided, d)
-
-  sky = jnp.asarray(sphere_points(SKY_DIRECTIONS))
-  spread = _frame(lights.key_direction)
-  turn = jnp.arange(KEY_DIRECTIONS) * 2.399963
-  radius = KEY_RADIUS * jnp.sqrt((jnp.arange(KEY_DIRECTIONS) + 0.5) / KEY_DIRECTIONS)
-  key = lights.key_direction + radius[:, None] * (
-    jnp.cos(turn)[:, None] * spread[0] + jnp.sin(turn)[:, None] * spread[1]
-  )
-  key = key / jnp.linalg.norm(key, axis=-1, keepdims=True)
-
-  def add_sky(carry, d):
+  def add(total, probe):
+    d, count = probe
+    seen = seen_from(vertices, normals, model.faces, model.face_mask, model.two_sided, d)
     # A surface sees the sky in proportion to the cosine; the wrap keeps strands and thin parts alive.
-    weight = jnp.maximum(normals @ d + 0.15, 0.0) * (0.65 + 0.35 * d[1])
-    return (carry[0] + weight * view(d), carry[1] + weight), None
+    facing = jnp.maximum(normals @ d + 0.15, 0.0) * count[0]
+    return total + jnp.stack([facing * seen, facing, seen * count[1]]), None
 
-  zero = jnp.zeros(len(vertices))
-  (open_sky, whole), _ = lax.scan(add_sky, (zero, zero), sky)
-  shadow, _ = lax.scan(lambda c, d: (c + view(d), None), zero, key)
-  return open_sky / jnp.maximum(whole, 1e-6), shadow / KEY_DIRECTIONS
+  return lax.scan(add, jnp.zeros((3, len(vertices))), (directions, counts))[0]
 
 
 def light_vertices(

@@ -17,11 +17,11 @@ from jaxtalk.core import Person
 from jaxtalk.studio import atlas, eyes, garment, hair, regions
 from jaxtalk.studio.garment import GarmentTemplate
 from jaxtalk.studio.head import Asset, Head, load_asset, shape
-from jaxtalk.studio.mesh import SurfacePart
+from jaxtalk.studio.mesh import SurfacePart, vertex_normals
 from jaxtalk.studio.scalp import ScalpRegion
 
-GARMENT_VERTICES, GARMENT_FACES = 7000, 12500
-HAIR_VERTICES, HAIR_FACES = 10000, 15000
+GARMENT_VERTICES, GARMENT_FACES = 5200, 8200
+HAIR_VERTICES, HAIR_FACES = 9400, 13400
 MAX_VALENCE = 10
 HAIR_PERIOD = 60.0  # strands in the hair block
 CLOTH_PERIOD = 0.128  # metres of cloth in the cloth block
@@ -34,13 +34,12 @@ class HeadModel:
 
   Attributes:
     rest: (V, 3) neutral positions, metres (eyeball rows are placed per frame).
-    rest_normals: (V, 3) used for hair; other normals follow the motion.
+    rest_normals: (V, 3) of clothes and hair; those of the face follow the motion, those of eyes are exact.
     units: (52, K, 3) displacements at weight 1.
     turn: (V,) share of the head's rotation that a vertex follows.
     pivot: (3,) point about which the head turns.
     eye_centre, eye_radius: (2, 3), (2,): left, right.
     adjacency: (K, MAX_VALENCE) faces about each asset vertex, -1 padded.
-    garment_adjacency: (GARMENT_VERTICES, MAX_VALENCE) likewise, face ids within the whole list.
     uv: (V, 2) texels (eyeball rows are placed per frame).
     gain: (V, 3) colour factor on the lit albedo.
     gloss, shine: (V,) sharpness in [0, 1] and strength of the highlight.
@@ -60,7 +59,6 @@ class HeadModel:
   eye_centre: np.ndarray
   eye_radius: np.ndarray
   adjacency: np.ndarray
-  garment_adjacency: np.ndarray
   uv: np.ndarray
   gain: np.ndarray
   gloss: np.ndarray
@@ -74,6 +72,11 @@ class HeadModel:
   face_class: np.ndarray
   landmarks: np.ndarray
   atlas: np.ndarray
+
+  @property
+  def num_face_triangles(self) -> int:
+    """Triangles of the head asset, which come first in ``faces``."""
+    return self.faces.shape[0] - GARMENT_FACES - HAIR_FACES - 2 * len(eyes.sphere()[1])
 
 
 # Material by part: gloss, shine, wrap (red, green, blue).
@@ -92,10 +95,10 @@ HAIR_MATERIAL = (0.3, 0.0, (0.25, 0.22, 0.2))
 CLOTH_MATERIAL = (0.1, 0.02, (0.12, 0.12, 0.12))
 
 
-def adjacency(faces: np.ndarray, num_vertices: int, first_face: int = 0) -> np.ndarray:
+def adjacency(faces: np.ndarray, num_vertices: int) -> np.ndarray:
   """(num_vertices, MAX_VALENCE) ids of the faces about each vertex, -1 padded."""
   corners = faces.reshape(-1)
-  ids = np.repeat(np.arange(len(faces)) + first_face, 3)
+  ids = np.repeat(np.arange(len(faces)), 3)
   order = np.argsort(corners, kind="stable")
   corners, ids = corners[order], ids[order]
   start = np.searchsorted(corners, np.arange(num_vertices))
@@ -184,6 +187,7 @@ def _thin_lashes(vertices: np.ndarray, head: Head, asset: Asset) -> np.ndarray:
 
 # Metres on the base mesh: the modelled teeth hide behind the upper lip and pierce a child's cheeks.
 TEETH_DOWN, TEETH_BACK, TEETH_NARROW = 0.0022, 0.0015, 0.84
+TONGUE_UP = 0.0035
 LOWER_TEETH_FOLLOW = 0.86  # share of the jaw's opening, which the face unit overdoes for teeth
 
 
@@ -201,6 +205,7 @@ def _fit_teeth(head: Head, asset: Asset) -> tuple[np.ndarray, np.ndarray]:
     else:
       units[:, ids] *= LOWER_TEETH_FOLLOW
     vertices[ids] = p
+  vertices[asset.part_vertices("tongue")] += np.array([0.0, TONGUE_UP, 0.0]) * head.scale
   return vertices, units
 
 
@@ -308,14 +313,13 @@ def build(person: Person) -> HeadModel:
   ones = np.ones(nc, np.float32)
   return HeadModel(
     rest=stack(vertices, 0.0, cloth.vertices, mane.vertices),
-    rest_normals=stack(np.zeros_like(vertices), 0.0, cloth.normals, mane.normals),
+    rest_normals=stack(np.zeros_like(vertices), 0.0, vertex_normals(cloth.vertices, cloth.faces), mane.normals),
     units=units,
     turn=stack(common["turn"], 1.0, garment_turn, np.ones(nh)),
     pivot=head.pivot.astype(np.float32),
     eye_centre=np.stack([c for c, _ in fits]),
     eye_radius=np.array([r for _, r in fits], np.float32),
     adjacency=common["adjacency"],
-    garment_adjacency=adjacency(cloth.faces, GARMENT_VERTICES, sum(counts[:3])),
     uv=stack(common["uv"], 0.0, cloth_uv(cloth), hair_uv(mane)),
     gain=stack(np.ones((k, 3)), 1.0, cloth_gain, mane_gain),
     gloss=stack(gloss, EYE_MATERIAL[0], CLOTH_MATERIAL[0] * ones, np.full(nh, HAIR_MATERIAL[0])),

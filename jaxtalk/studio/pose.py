@@ -8,7 +8,7 @@ from jax import Array
 from jaxtalk.motion.rotations import axis_angle_from_matrix, matrix_from_ypr
 from jaxtalk.motion.spaces import ARKIT
 from jaxtalk.studio import atlas, eyes
-from jaxtalk.studio.model import GARMENT_VERTICES, HAIR_FACES, HeadModel
+from jaxtalk.studio.model import HeadModel
 
 NUM_UNITS = 52
 _HEAD = slice(ARKIT.index("headYaw"), ARKIT.index("headYaw") + 3)
@@ -49,7 +49,7 @@ def pose(model: HeadModel, frame: Array) -> tuple[Array, Array, Array, Array]:
   Returns:
     vertices (V, 3) metres, unit normals (V, 3), texture coordinates (V, 2), pupils (2, 3): right, left.
   """
-  k, g = model.units.shape[1], GARMENT_VERTICES
+  k = model.units.shape[1]
   first_tail = k + 2 * eyes.NUM
   face = model.rest[:k] + jnp.tensordot(frame[:NUM_UNITS], model.units, 1)
   ball = jnp.asarray(eyes.sphere()[0])
@@ -59,13 +59,10 @@ def pose(model: HeadModel, frame: Array) -> tuple[Array, Array, Array, Array]:
 
   turn = axis_angle_from_matrix(matrix_from_ypr(frame[_HEAD]))
   vertices = turn_about(still - model.pivot, turn, model.turn) + model.pivot
-  # Eyes and hair know their normals; those of skin and cloth follow the surface.
-  rigid = jnp.concatenate([left[1], right[1], model.rest_normals[first_tail + g :]])
-  rigid_turn = jnp.concatenate([model.turn[k:first_tail], model.turn[first_tail + g :]])
-  rigid = turn_about(rigid, turn, rigid_turn)
-  surface = model.faces[: model.faces.shape[0] - HAIR_FACES]
-  soft = gathered_normals(vertices, surface, jnp.concatenate([model.adjacency, model.garment_adjacency]))
-  normals = jnp.concatenate([soft[:k], rigid[: 2 * eyes.NUM], soft[k:], rigid[2 * eyes.NUM :]])
+  # Eyes, clothes and hair know their normals; those of the face follow its surface.
+  rigid = turn_about(jnp.concatenate([left[1], right[1], model.rest_normals[first_tail:]]), turn, model.turn[k:])
+  soft = gathered_normals(vertices[:k], model.faces[: model.num_face_triangles], model.adjacency)
+  normals = jnp.concatenate([soft, rigid])
 
   flip = jnp.array([1.0, -1.0])  # texture rows run down
   eye_uv = [jnp.array(atlas.EYE_AT) + (e[2] * flip / 2.8 + 0.5) * (atlas.BLOCK - 1) for e in (left, right)]

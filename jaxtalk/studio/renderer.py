@@ -139,9 +139,15 @@ def _program(mesh: Mesh, size: int, maps: tuple[str, ...]):
   return jax.jit(spread)
 
 
-@functools.lru_cache(maxsize=1)
-def _occlusion_program():
-  return jax.jit(lighting.occlusion)
+@functools.lru_cache(maxsize=8)
+def _occlusion_program(mesh: Mesh):
+  """Jitted (model, frame, directions, counts) -> (devices, 3, V) partial sums, directions spread over the mesh."""
+
+  def local(model, frame, directions, counts):
+    return lighting.occlusion(model, frame, directions, counts)[None]
+
+  specs = (P(), P(), P("data"), P("data"))
+  return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=False))
 
 
 def rest_frame() -> np.ndarray:
@@ -176,11 +182,14 @@ class StudioRenderer:
     """The clip's constants, with K and [R | t] in float64."""
     k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
     lights = lighting.rig(scene.light)
-    sky, key = _occlusion_program()(model, lights, rest_frame())
+    mesh = self.mesh()
+    open_sky, whole_sky, key = jax.device_get(
+      _occlusion_program(mesh)(model, rest_frame(), *lighting.probes(lights, mesh.size))
+    ).sum(0)
     background = backdrop.paint(scene.background, scene.size, seed)
     shot = Shot(
-      k=k.astype(np.float32), rt=rt.astype(np.float32), background=background, lights=lights, sky_share=sky,
-      key_share=key,
+      k=k.astype(np.float32), rt=rt.astype(np.float32), background=background, lights=lights,
+      sky_share=open_sky / np.maximum(whole_sky, 1e-6), key_share=key,
     )  # fmt: skip
     return shot, k, rt
 
