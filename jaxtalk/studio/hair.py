@@ -26,11 +26,11 @@ class HairStyle:
 
 # Azimuth (degrees from the front) to cutting height (0 eyes, -1 chin): around the ear, down to the nape.
 CROP = ((0, 0.62), (40, 0.5), (55, 0.25), (68, -0.15), (78, 0.4), (100, 0.3), (115, -0.3), (130, -0.6), (180, -0.85))
-BOB = ((0, -0.5), (35, -0.7), (60, -0.95), (180, -1.05))
+BOB = ((0, 0.42), (32, 0.36), (42, -0.35), (52, -0.8), (60, -0.95), (180, -1.05))
 BOB_BANGS = ((0, 0.42), (38, 0.36), (48, -0.6), (60, -0.95), (180, -1.05))
 RINGLETS = ((0, 0.45), (40, 0.3), (52, -0.4), (70, -0.8), (180, -1.0))
 FRINGE = ((0, 0.42), (45, 0.32), (60, 0.2))
-LONG = ((0, -1.7), (45, -1.75), (75, -1.5), (110, -1.55), (140, -2.1), (180, -2.3))
+LONG = ((0, 0.42), (32, 0.36), (42, -0.6), (52, -1.7), (75, -1.9), (110, -2.1), (140, -2.3), (180, -2.5))
 
 HAIR_STYLES: dict[str, HairStyle] = {
   "buzz": HairStyle(Close(height=0.0045), ("male",)),
@@ -69,7 +69,7 @@ HAIR_STYLES: dict[str, HairStyle] = {
          messy=0.05, hug=0.35, tip=0.45, tuck=0.5), ("female",)
   ),
   "long": HairStyle(
-    Fall(cut=LONG, length=0.42, part=0.0, layered=1.0, lift=0.018, gravity=0.85, points=12, locks=215,
+    Fall(cut=LONG, length=0.42, part=0.0, layered=1.0, behind=0.5, lift=0.015, gravity=0.85, points=12, locks=215,
          width=0.014, messy=0.05, hug=0.3, tip=0.15, wave=0.004, wave_length=0.09, tuck=0.3,
          rise=0.015, spread=1.0), ("female",)
   ),

@@ -44,6 +44,7 @@ class Fall:
     hug: how closely locks follow the head.
     layered: 0 where locks all over lie equally high; towards 1 the locks rooted at the parting or the crown cover the
       others, as long hair does.
+    behind: how strongly hair beside the neck falls behind the shoulders.
     tuck: how strongly ends below the ears turn in towards the neck.
     curl, pitch: radius of corkscrews along the locks, and metres per turn; 0 is straight.
     wave, wave_length: amplitude and period of waves along a lock.
@@ -66,6 +67,7 @@ class Fall:
   bulge: float = 0.35
   tip: float = 0.08
   layered: float = 0.0
+  behind: float = 0.0
   tuck: float = 0.0
   curl: float = 0.0
   pitch: float = 0.022
@@ -83,12 +85,20 @@ def comb(fall: Fall, side: np.ndarray, sway: np.ndarray):
     whorl = unit(radial - normals * (radial * normals).sum(1, keepdims=True))
     whorl = unit(whorl + fall.swirl * np.cross(normals, whorl))
     if fall.part is not None:
-      aside = np.stack([side, np.full_like(side, -0.2), np.full_like(side, -fall.back)], 1)
+      fan = fall.back + 0.9 * smoothstep(0.06, -0.03, q[:, 2])  # or hair leaves a gap between temple and crown
+      aside = np.stack([side, np.full_like(side, -0.2), -fan], 1)
       ahead = smoothstep(-0.06, 0.0, q[:, 2])[:, None]
       whorl = unit(ahead * unit(aside) + (1 - ahead) * whorl)
     fallen = fall.gravity * smoothstep(0.0, 0.09, np.full(len(q), arc))[:, None]
     wanted = (1 - fallen) * whorl + fallen * DOWN + fall.messy * sway
     inward = np.stack([-q[:, 0], np.zeros(len(q)), -q[:, 2] - 0.02], 1) * smoothstep(-0.045, -0.1, q[:, 1])[:, None]
+    if fall.part is not None:  # out of the eyes
+      before = (
+        smoothstep(0.03, 0.055, q[:, 2]) * smoothstep(0.062, 0.035, np.abs(q[:, 0])) * smoothstep(0.05, 0.02, q[:, 1])
+      )
+      wanted[:, 0] += 1.5 * side * before
+    back = fall.behind * smoothstep(-0.03, -0.09, q[:, 1]) * smoothstep(0.05, 0.02, q[:, 2])
+    wanted[:, 2] -= back
     wanted = wanted + fall.tuck * inward / 0.09
     return wanted - 0.8 * normals * np.minimum((wanted * normals).sum(1, keepdims=True), 0)
 
@@ -110,8 +120,7 @@ def _roots(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarr
   around, rows = scatter_roots(skull, fall.locks - extra, rng)
   more, more_rows = scatter_roots(skull, 3000, rng)
   spots = (skull.at(more, more_rows)[0] - skull.centre) / skull.scale
-  near = np.flatnonzero(_from_top(spots, fall) < 0.03)
-  near = rng.permutation(near)[:extra]
+  near = rng.permutation(np.flatnonzero(_from_top(spots, fall) < 0.03))[:extra]
   around, rows = np.concatenate([around, more[near]]), np.concatenate([rows, more_rows[near]])
   return around, rows, (skull.at(around, rows)[0] - skull.centre) / skull.scale
 
@@ -125,7 +134,7 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
     curves, outward = curled(curves, fall, skull, rng)
   height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
   ripening = smoothstep(0.0, 0.4, np.linspace(0, 1, fall.points))
-  shade = (0.78 + 0.22 * height)[:, None] * (0.72 + 0.28 * ripening)[None]
+  shade = (0.84 + 0.16 * height)[:, None] * (0.72 + 0.28 * ripening)[None]
   width = fall.width * skull.scale * rng.uniform(0.8, 1.25, len(curves))
   root = 0.7 - 0.3 * fall.layered
   locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=root)
