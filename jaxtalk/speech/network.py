@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import json
+from pathlib import Path
 
 import numpy as np
 
@@ -56,37 +58,39 @@ class Token:
 
 
 class Network:
-  """Text analysis and the acoustic network."""
+  """Text analysis and the acoustic network.
+
+  Attributes:
+    vocabulary: phoneme character -> id.
+    model_path: the ONNX file inside the installed wheel.
+  """
 
   def __init__(self):
     try:
-      import hibari
       import onnxruntime
+      from hibari.g2p import G2P
+      from hibari.tts import ASSETS, Hibari
+      from hibari.voices import DEFAULT, voice_path
     except ImportError as error:
       raise MissingAssetError(f"the built-in voice needs {error.name!r}: pip install hibari-tts") from error
-    self._tts = hibari.Hibari()
-    with open(self._tts.model_path, "rb") as file:
-      model = with_output(file.read(), DURATIONS)
+    self._split = Hibari.split_sentences
+    self._g2p = G2P()
+    self.vocabulary: dict[str, int] = json.loads(Path(ASSETS, "vocab.json").read_text("utf-8"))
+    self.model_path = Path(voice_path(DEFAULT, download_missing=False))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums in the same order everywhere
     options.log_severity_level = 3
-    # hibari's own session lacks the extra output; it is replaced, not kept beside the new one.
-    self._tts.sess = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    self._outputs = [output.name for output in self._tts.sess.get_outputs()]
-
-  @property
-  def vocabulary(self) -> dict[str, int]:
-    """Phoneme character -> id."""
-    return self._tts.vocab
+    model = with_output(self.model_path.read_bytes(), DURATIONS)
+    self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    self._outputs = [output.name for output in self._session.get_outputs()]
 
   def sentences(self, text: str) -> list[list[Token]]:
     """Tokens with phonemes, one list a sentence, as the text-to-speech front end reads them."""
     from hibari.g2p.normalize import normalize
 
-    g2p = self._tts.g2p
     read = []
-    for sentence in self._tts.split_sentences(text):
-      tokens = g2p.phonemize_tokens(g2p.tokenize(normalize(sentence)))
+    for sentence in self._split(text):
+      tokens = self._g2p.phonemize_tokens(self._g2p.tokenize(normalize(sentence)))
       read.append([Token(t.text, t.phonemes or "", bool(t.whitespace)) for t in tokens])
     return read
 
@@ -99,7 +103,7 @@ class Network:
     """
     ids = [PADDING_ID, *(self.vocabulary[c] for c in phonemes), PADDING_ID]
     feeds = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([speed], np.float32)}
-    out = dict(zip(self._outputs, self._tts.sess.run(None, feeds), strict=True))
+    out = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
     parts = [out[name][0] for name in ("lh", "theta", "ln", "lr", "phi", "f0")]
     ends = 2 * np.cumsum(np.rint(out[DURATIONS].reshape(-1)).astype(np.int64)) - AHEAD
     return Vocoded(*parts), ends

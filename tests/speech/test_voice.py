@@ -12,7 +12,7 @@ from speech_specs import make_spec
 from jaxtalk.core import Emotion, InputError
 from jaxtalk.speech import phones as ph
 from jaxtalk.speech import prosody
-from jaxtalk.speech.network import DURATIONS, network, with_output
+from jaxtalk.speech.network import AHEAD, DURATIONS, network, with_output
 from jaxtalk.speech.norms import voice_norm
 from jaxtalk.speech.voices import LEAD, TAIL, make_voice
 
@@ -26,8 +26,7 @@ def speak(text=TEXT, **choices):
 
 def test_the_graph_gets_one_more_output_and_stays_valid():
   onnx = pytest.importorskip("onnx")
-  with open(network()._tts.model_path, "rb") as file:
-    original = file.read()
+  original = network().model_path.read_bytes()
   model = onnx.load_from_string(with_output(original, DURATIONS))
   before = onnx.load_from_string(original)
   onnx.checker.check_model(model)
@@ -46,8 +45,6 @@ def test_a_hand_made_field_longer_than_127_bytes_is_encoded_right():
 def test_durations_add_up_to_the_frames(speed):
   frames, ends = network().run("bˈɑbi pˈɑpt.", speed)
   assert len(ends) == len("bˈɑbi pˈɑpt.") + 2 and (np.diff(ends) >= 2).all()
-  from jaxtalk.speech.network import AHEAD
-
   assert ends[-1] + AHEAD == frames.num_frames
 
 
