@@ -35,7 +35,7 @@ LONG = ((0, 0.42), (32, 0.36), (42, -0.6), (52, -1.7), (75, -1.9), (110, -2.1), 
 HAIR_STYLES: dict[str, HairStyle] = {
   "buzz": HairStyle(Close(height=0.0045), ("male",)),
   "short": HairStyle(
-    Fall(cut=CROP, length=0.1, locks=290, width=0.0125, messy=0.1, lift=0.014, bulge=0.5, rise=0.02, swirl=0.35),
+    Fall(cut=CROP, length=0.1, locks=290, width=0.0125, messy=0.1, lift=0.014, bulge=0.4, rise=0.02, swirl=0.35),
     ("male", "female")
   ),
   "side_part": HairStyle(
@@ -132,9 +132,9 @@ def individual(shape: Shape, rng: np.random.Generator, age: float) -> Shape:
     )
   if isinstance(shape, Coils):
     return dataclasses.replace(shape, base=fuller * shape.base)
-  if isinstance(shape, Gathered):
-    fringe = shape.fringe if rng.uniform() < 0.6 else None
-    return dataclasses.replace(
-      shape, fringe=fringe, tail_length=longer * shape.tail_length, tail_radius=fuller * shape.tail_radius
-    )
-  return shape
+  if isinstance(shape, Close):
+    return Close(height=fuller * shape.height)
+  fringe = shape.fringe if rng.uniform() < 0.6 else None
+  return dataclasses.replace(
+    shape, fringe=fringe, tail_length=longer * shape.tail_length, tail_radius=fuller * shape.tail_radius
+  )

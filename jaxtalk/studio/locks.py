@@ -206,7 +206,7 @@ def cap(
     height: (column (V,), fraction of the way to the hairline (V,)) -> height in adult metres.
     knots: (A, 3) points that the strands run to (the nearest one's); None: they run down from the crown.
   """
-  fraction = np.linspace(0.02, 1.0, rings)[:, None] * np.ones((1, AROUND))
+  fraction = np.linspace(0.0, 1.0, rings)[:, None] * np.ones((1, AROUND))
   around = np.ones((rings, 1)) * np.arange(AROUND)[None].astype(float)
   column, part = around.reshape(-1), fraction.reshape(-1)
   points, normals = skull.at(column, part * skull.hairline(column))
@@ -245,7 +245,7 @@ def knobbly_cap(
     knob: diameter of a knob, adult metres.
   """
   column = np.tile(np.arange(columns) * AROUND / columns, rings)
-  part = np.repeat(np.linspace(0.02, 1.0, rings), columns)
+  part = np.repeat(np.linspace(0.0, 1.0, rings), columns)
   points, normals = skull.at(column, part * skull.hairline(column))
   base = height(column, part) * smoothstep(1.02, 0.93, part) - 0.0015 * smoothstep(0.95, 1.0, part)
   shell = points + normals * (base * skull.scale)[:, None]
