@@ -80,7 +80,7 @@ def _edge(window: Window, quiet: np.ndarray, symbols: Sequence[str], i: int) -> 
     return None
   low = 0 if first else max(0, int((window.low - 0.12) / STEP))
   high = len(quiet) if last else min(len(quiet), int((window.high + 0.03) / STEP) + 1)
-  run = _longest_run(quiet[low:high], first, last)
+  run = _longest_run(quiet[low:high])
   if run is None:
     return (window.high, window.high) if first else (window.low, window.low) if last else None
   begin, end = (low + run[0]) * STEP, (low + run[1]) * STEP
@@ -91,14 +91,13 @@ def _edge(window: Window, quiet: np.ndarray, symbols: Sequence[str], i: int) -> 
   return (begin, end) if end - begin >= PAUSE or first or last else None
 
 
-def _longest_run(flags: np.ndarray, from_start: bool, to_end: bool) -> tuple[int, int] | None:
-  """Longest run of true flags (start, stop), or the one that touches the start or the end of the sound."""
+def _longest_run(flags: np.ndarray) -> tuple[int, int] | None:
+  """(start, stop) of the longest run of true; None if there is none.
+
+  At the ends of the sound, too: a click in the silence there is no speech.
+  """
   steps = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-  runs = list(zip(steps[::2].tolist(), steps[1::2].tolist(), strict=True))
-  if from_start:
-    runs = [run for run in runs if run[0] == 0]
-  if to_end:
-    runs = [run for run in runs if run[1] == len(flags)]
+  runs = zip(steps[::2].tolist(), steps[1::2].tolist(), strict=True)
   return max(runs, key=lambda run: run[1] - run[0], default=None)
 
 

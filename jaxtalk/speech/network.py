@@ -89,7 +89,8 @@ class Network:
     from hibari.g2p.normalize import normalize
 
     read = []
-    for sentence in self._split(text):
+    # "[word](/phonemes/)" would set phonemes past every check of the text; here it is a word and a parenthesis.
+    for sentence in self._split(text.replace("](", "] (")):
       tokens = self._g2p.phonemize_tokens(self._g2p.tokenize(normalize(sentence)))
       read.append([Token(t.text, t.phonemes or "", bool(t.whitespace)) for t in tokens])
     return read

@@ -208,6 +208,10 @@ def test_a_sentence_longer_than_the_network_takes():
   assert len(speech.words) == 88 and 20 < speech.duration < 50
 
 
+def test_phonemes_cannot_be_smuggled_in_past_the_text_check():
+  assert [p.symbol for p in speak("[cat](/dˈɔɡ/)").phones[1:4]] == ["K", "AE1", "T"]
+
+
 @pytest.mark.parametrize("text", ["A.", "Oh!", "Mmm.", "I"])
 def test_very_short_texts(text):
   speech = speak(text)
