@@ -30,6 +30,7 @@ def run(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(command, "make_voice", lambda name: fakes.Beeps())
   monkeypatch.setattr(command, "RENDERERS", {"studio": lambda maps: fakes.Blocks(maps)})
   monkeypatch.setattr(runtime, "setup_jax", lambda: None)
+  monkeypatch.setattr(runtime, "cache_is_empty", lambda: False)
 
   def call(*argv, out=tmp_path / "out"):
     code = cli.main(generate.PROGRAM, generate.act, [f"--out={out}", *QUICK, *argv])
@@ -227,6 +228,20 @@ def test_the_cache_folder_is_the_users_and_can_be_moved(monkeypatch, tmp_path):
   assert runtime.cache_dir() == tmp_path / "jaxtalk"
   monkeypatch.setenv("JAXTALK_CACHE", str(tmp_path / "here"))
   assert runtime.cache_dir() == tmp_path / "here"
+
+
+def test_an_empty_cache_is_known(monkeypatch, tmp_path):
+  monkeypatch.setenv("JAXTALK_CACHE", str(tmp_path))
+  assert runtime.cache_is_empty()
+  (tmp_path / "xla").mkdir()
+  assert runtime.cache_is_empty()
+  (tmp_path / "xla" / "program").write_text("")
+  assert not runtime.cache_is_empty()
+
+
+def test_a_first_run_is_told_why_it_takes_longer(run, monkeypatch):
+  monkeypatch.setattr(runtime, "cache_is_empty", lambda: True)
+  assert run()[1].startswith("The first run on a machine compiles its programs")
 
 
 def test_a_cache_that_cannot_be_made_is_only_a_warning(tmp_path):
