@@ -74,7 +74,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
          rise=0.015, spread=1.0), ("female",)
   ),
   "ponytail": HairStyle(
-    Gathered(anchors=((0.0, 0.4, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.032), ("female",)
+    Gathered(anchors=((0.0, 0.4, -0.9),), tail="tail", tail_length=0.2, tail_radius=0.032,
+             fringe=FRINGE), ("female",)
   ),
   "pigtails": HairStyle(
     Gathered(anchors=((0.85, 0.3, -0.4), (-0.85, 0.3, -0.4)), tail="tail", tail_length=0.14, tail_radius=0.025,
@@ -82,7 +83,8 @@ HAIR_STYLES: dict[str, HairStyle] = {
     ("female",), (3.0, 13.0)
   ),
   "braids": HairStyle(
-    Gathered(anchors=((0.75, -0.3, -0.6), (-0.75, -0.3, -0.6)), tail="plait", tail_length=0.19, tail_radius=0.016),
+    Gathered(anchors=((0.75, -0.3, -0.6), (-0.75, -0.3, -0.6)), tail="plait", tail_length=0.19, tail_radius=0.016,
+             fringe=FRINGE),
     ("female",), (4.0, 16.0)
   ),
   "buns": HairStyle(

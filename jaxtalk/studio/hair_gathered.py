@@ -44,7 +44,7 @@ class Gathered:
   lift: float = 0.008
   width: float = 0.009
   locks: int = 180
-  points: int = 8
+  points: int = 7
   edge: int = 90
   fringe: tuple[tuple[float, float], ...] | None = None
 
@@ -214,7 +214,7 @@ def _tubes(curves: np.ndarray, radius: np.ndarray, rng: np.random.Generator, *, 
   normals = np.cos(angle)[None, None, :, None] * a[:, :, None] + np.sin(angle)[None, None, :, None] * b[:, :, None]
   vertices = curves[:, :, None] + radius[..., None, None] * normals
   tangent = np.broadcast_to(curve_tangents(curves)[:, :, None], vertices.shape)
-  u = np.abs(angle - np.pi) / np.pi * radius.max() * 2200 + rng.uniform(0, 1000, locks)[:, None, None]
+  u = np.abs(angle - np.pi) / np.pi * radius.max() * 2200 + rng.uniform(0, 1000, (locks, 1, 1))
   v = np.linspace(0, 1, along)
   coord = np.stack([np.broadcast_to(u, vertices.shape[:3]), np.broadcast_to(v[None, :, None], vertices.shape[:3])], -1)
   return surface_part(
@@ -233,7 +233,7 @@ def _plait(
   skull: Skull, style: Gathered, point: np.ndarray, normal: np.ndarray, rng: np.random.Generator
 ) -> list[SurfacePart]:
   """A three-strand plait with a tuft below its lower tie."""
-  along = 56
+  along = 44
   start = point + normal * style.lift * skull.scale
   line = _hang(skull, start, normal, style.tail_length, style.tail_radius)
   steps = np.linalg.norm(np.diff(line, axis=0), axis=1).sum()

@@ -107,7 +107,7 @@ def stop_at(curves: np.ndarray, length: np.ndarray, below: np.ndarray | None = N
 
 
 def coil(
-  guide: np.ndarray, radius: float, turns: np.ndarray, rng: np.random.Generator, *, phase: np.ndarray | None = None
+  guide: np.ndarray, radius: float, turns: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
   """Winds guides (L, K, 3) into corkscrews of ``turns`` (L,): curves and their outward radial directions, (L, K, 3)."""
   count, points = guide.shape[:2]
@@ -116,11 +116,11 @@ def coil(
   helper = np.where(np.abs(tangent[..., 1:2]) > 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
   a = unit(np.cross(tangent, helper))
   b = np.cross(tangent, a)
-  phase = rng.uniform(0, 2 * np.pi, count) if phase is None else phase
+  start = rng.uniform(0, 2 * np.pi, (count, 1))
   hand = np.where(rng.uniform(size=count) < 0.5, -1.0, 1.0)
-  angle = phase[:, None] + hand[:, None] * 2 * np.pi * turns[:, None] * v[None]
+  angle = start + hand[:, None] * 2 * np.pi * turns[:, None] * v[None]
   radial = np.cos(angle)[..., None] * a + np.sin(angle)[..., None] * b
-  size = radius * rng.uniform(0.8, 1.2, count)[:, None] * (0.25 + 0.75 * smoothstep(0.0, 0.3, v))[None]
+  size = radius * rng.uniform(0.8, 1.2, (count, 1)) * (0.25 + 0.75 * smoothstep(0.0, 0.3, v))[None]
   return guide + size[..., None] * radial, radial
 
 
@@ -143,7 +143,6 @@ def ribbons(
   bulge: float = 0.35,
   across: int = 3,
   softness: float = 0.45,
-  tint: np.ndarray | None = None,
 ) -> SurfacePart:
   """Tapered cards with a rounded cross-section.
 
@@ -171,13 +170,13 @@ def ribbons(
   )  # fmt: skip
   round_normal = unit(normal[:, :, None] + (1.1 * u)[None, None, :, None] * side[:, :, None])
   normals = unit((1 - softness) * round_normal + softness * outward[:, :, None])
-  strands = rng.uniform(0, 1000, locks)[:, None, None] + u * width.reshape(locks, -1).max(1)[:, None, None] * (
+  strands = rng.uniform(0, 1000, (locks, 1, 1)) + u * width.reshape(locks, -1).max(1)[:, None, None] * (
     STRANDS_PER_METRE
   )
   coord = np.stack(
     [np.broadcast_to(strands, vertices.shape[:3]), np.broadcast_to(v[None, :, None], vertices.shape[:3])], -1
   )
-  tint = rng.uniform(-1, 1, locks) if tint is None else tint
+  own_tint = np.asarray(rng.uniform(-1, 1, locks))
   per_vertex = (locks, along, across)
   edge = 1 - 0.18 * u**2
   return surface_part(
@@ -187,7 +186,7 @@ def ribbons(
     tangent=np.broadcast_to(tangent[:, :, None], vertices.shape).reshape(-1, 3),
     coord=coord.reshape(-1, 2),
     shade=(shade[..., None] * edge).reshape(-1),
-    tint=np.broadcast_to(tint[:, None, None], per_vertex).reshape(-1),
+    tint=np.broadcast_to(own_tint[:, None, None], per_vertex).reshape(-1),
     two_sided=True,
   )
 
