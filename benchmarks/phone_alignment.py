@@ -106,7 +106,7 @@ def main() -> None:
   parser.add_argument("--out", type=Path)
   parser.add_argument("--sentences", type=int, default=len(SENTENCES))
   args = parser.parse_args()
-  results, skipped = {}, 0
+  results = {}
   speakers = (
     ("woman of 25", HibariVoice(), 25, "female"),
     ("man of 30", HibariVoice(), 30, "male"),
@@ -117,6 +117,7 @@ def main() -> None:
   )
   for name, voice, age, gender in speakers:
     rows: list[tuple[str, str, float]] = []
+    skipped = 0
     for seed, text in enumerate(SENTENCES[: args.sentences]):
       speech = voice.speak(make_spec(text, age, gender, seed))
       found = forced_alignment(speech)
@@ -127,11 +128,12 @@ def main() -> None:
     inner = [row for row in rows if "silence" not in row[:2]]
     kinds = sorted({row[:2] for row in inner}, key=lambda kind: -sum(r[:2] == kind for r in inner))
     results[name] = {
+      "utterances_skipped": skipped,
       "all": summary(rows),
       "between_phones": summary(inner),
       "by_class": {" to ".join(kind): summary([r for r in inner if r[:2] == kind]) for kind in kinds[:14]},
     }
-  report = {"aligner": "pocketsphinx en-us", "utterances_skipped": skipped, "speakers": results}
+  report = {"aligner": "pocketsphinx en-us", "speakers": results}
   text = json.dumps(report, indent=2)
   print(text)
   if args.out:
