@@ -57,7 +57,7 @@ def posed(unit: Array, centre: Array, radius: Array, gaze: Array) -> tuple[Array
   off_axis = jnp.linalg.norm(local[:, :2], axis=-1)
   front = local[:, 2] > 0
   t = jnp.clip(1 - (off_axis / IRIS_SIN) ** 2, 0.0, 1.0) * front
-  position = centre + radius * unit * (1 + CORNEA_BULGE * t * t)[:, None]
+  position = centre[None] + radius * unit * (1 + CORNEA_BULGE * t * t)[:, None]
   # Gradient of the bulge tilts the normal away from the axis.
   slope = 4 * CORNEA_BULGE * t / IRIS_SIN**2
   tilt = jnp.concatenate([local[:, :2] * slope[:, None], jnp.zeros_like(local[:, :1])], -1) @ gaze.T

@@ -25,10 +25,6 @@ NUM = 70
 UPPER_INNER, LOWER_INNER = 62, 66
 
 
-def _mirror(points):
-  return [(-x, y) for x, y in points]
-
-
 def find(base: np.ndarray, part: np.ndarray, jaw_open: np.ndarray, masks: np.ndarray) -> np.ndarray:
   """(68,) vertex indices. ``base`` (K, 3) decimetres; ``jaw_open`` (K, 3) tells the lower lip from the upper one."""
   ear, inside = masks[:, 1] > 100, masks[:, 3] > 128
@@ -59,17 +55,28 @@ def find(base: np.ndarray, part: np.ndarray, jaw_open: np.ndarray, masks: np.nda
       bottom.append(d[j])
     return top, bottom
 
-  jaw = nearest(_JAW, outside) + nearest(_mirror(_JAW[:-1])[::-1], outside)
-  brows = nearest(_BROW, outside) + nearest(_mirror(_BROW)[::-1], outside)
-  nose = nearest(_BRIDGE, outside) + nearest(_NOSE + _mirror(_NOSE[:-1])[::-1], outside)
-  left_eye = [_mirror(_EYE)[i] for i in (3, 2, 1, 0, 5, 4)]
-  eyes = nearest(_EYE, outside) + nearest(left_eye, outside)
+  def twins(ids):
+    """The same vertices on the subject's left, in reverse order."""
+    among = np.flatnonzero(part == 0)
+    mirrored = base[ids] * [-1.0, 1.0, 1.0]
+    return among[np.linalg.norm(base[among][None] - mirrored[:, None], axis=-1).argmin(1)][::-1].tolist()
+
+  right = nearest(_JAW, outside)
+  jaw = right + twins(right[:-1])
+  right = nearest(_BROW, outside)
+  brows = right + twins(right)
+  right = nearest(_NOSE, outside)
+  nose = nearest(_BRIDGE, outside) + right + twins(right[:-1])
+  right = nearest(_EYE, outside)
+  left = twins(right)  # in the order 41 .. 36 mirrored
+  eyes = right + [left[i] for i in (2, 3, 4, 5, 0, 1)]
   lip = outside & (base[:, 2] > 1.2)
-  outer = nearest(_LIP_TOP + _mirror(_LIP_TOP[:-1])[::-1], lip & ~lower)
-  outer += nearest(_mirror(_LIP_BOTTOM[1:])[::-1] + _LIP_BOTTOM, lip & lower)
-  corners = nearest(_INNER[:1] + _mirror(_INNER[:1]), lip)
-  top, bottom = closest_pairs(_INNER[1:] + _mirror(_INNER[1:2]), skin & ~lower, skin & lower)
-  inner = [corners[0], *top, corners[1], *bottom[::-1]]
+  right = nearest(_LIP_TOP, lip & ~lower)
+  below = nearest(_LIP_BOTTOM, lip & lower)
+  outer = right + twins(right[:-1]) + twins(below[1:]) + below
+  right = nearest(_INNER[:1], lip)
+  top, bottom = closest_pairs(_INNER[1:], skin & ~lower, skin & lower)
+  inner = right + top + twins(top[:1]) + twins(right) + twins(bottom[:1]) + bottom[::-1]
   ids = np.array(jaw + brows + nose + eyes + outer + inner, np.int32)
   if len(ids) != NUM - 2 or len(set(ids.tolist())) < 64:
     raise ValueError(f"landmarks collapsed: {len(ids)} points, {len(set(ids.tolist()))} distinct")

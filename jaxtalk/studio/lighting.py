@@ -108,7 +108,7 @@ def seen_from(vertices: Array, normals: Array, faces: Array, mask: Array, two_si
   planes = attribute_planes(screen, faces, screen[:, 2:], height=GRID, width=GRID)
   y, x = jnp.meshgrid(jnp.arange(GRID, dtype=jnp.float32), jnp.arange(GRID, dtype=jnp.float32), indexing="ij")
   depth = interpolate(planes, ids, x, y)[..., 0]
-  probe = to_screen(vertices + normals * BIAS + d * BIAS)
+  probe = to_screen(vertices + normals * BIAS + d[None] * BIAS)
   base = jnp.floor(probe[:, :2]).astype(jnp.int32)
   fraction = probe[:, :2] - base
   total = jnp.zeros(len(vertices))
@@ -156,24 +156,24 @@ def light_vertices(
   model: HeadModel, lights: LightRig, sky_share: Array, key_share: Array, vertices: Array, normals: Array, eye: Array
 ) -> tuple[Array, Array]:
   """Light that each vertex's albedo reflects (V, 3), and a highlight to add to it (V,)."""
-  to_eye = eye - vertices
+  to_eye = eye[None] - vertices
   to_eye = to_eye / jnp.linalg.norm(to_eye, axis=-1, keepdims=True)
   cosine = (normals @ lights.key_direction)[:, None]
   diffuse = jnp.clip((cosine + model.wrap) / (1 + model.wrap), 0.0, 1.0)
   # Light that scatters under the skin leaks into the shadow's edge, red farthest.
   shade = key_share[:, None] ** (1 - 0.9 * model.wrap)
-  lit = lights.key_colour * diffuse * shade
+  lit = lights.key_colour[None] * diffuse * shade
   up = (0.5 + 0.5 * normals[:, 1])[:, None]
-  ambient = lights.ground + (lights.sky - lights.ground) * up
-  fill = jnp.clip(normals @ lights.fill_direction * 0.7 + 0.3, 0.0, 1.0)[:, None] * lights.fill_colour
+  ambient = lights.ground[None] + (lights.sky - lights.ground)[None] * up
+  fill = jnp.clip(normals @ lights.fill_direction * 0.7 + 0.3, 0.0, 1.0)[:, None] * lights.fill_colour[None]
   # Light bounces between skin and skin: occlusion takes less red than blue.
   openness = jnp.maximum(sky_share, model.cavity)[:, None] ** (1.25 - model.wrap)
   lit = lit + (ambient + fill) * openness
   grazing = (1 - jnp.clip(jnp.sum(normals * to_eye, -1), 0.0, 1.0)) ** 3
   rim = grazing * jnp.clip(normals @ lights.rim_direction + 0.25, 0.0, 1.0) * sky_share
-  lit = (lit + rim[:, None] * lights.rim_colour) * model.gain
+  lit = (lit + rim[:, None] * lights.rim_colour[None]) * model.gain
 
-  half = to_eye + lights.key_direction
+  half = to_eye + lights.key_direction[None]
   half = half / jnp.linalg.norm(half, axis=-1, keepdims=True)
   along = jnp.sum(model.tangent * half, -1)
   strand = jnp.clip(1 - along**2, 0.0, 1.0)

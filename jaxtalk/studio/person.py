@@ -289,7 +289,7 @@ def sample_person(
   names = ("age", "gender", "ancestry", "face", "skin", "colours", "hair", "freckles", "clothes", "brows")
   streams = np.random.SeedSequence([seed, 0x9E27]).spawn(len(names))
   rng = {n: np.random.default_rng(s) for n, s in zip(names, streams, strict=True)}
-  drawn_age = round(float(rng["age"].uniform(3, 12.99)), 1)
+  drawn_age = int(rng["age"].integers(30, 130)) / 10
   years = drawn_age if age is None else float(age)
   drawn_gender = ("female", "male")[int(rng["gender"].integers(2))]
   sex = drawn_gender if gender is None else parse_gender(gender)

@@ -26,7 +26,7 @@ def turn_about(points: Array, axis_angle: Array, share: Array) -> Array:
   angle = jnp.sqrt(jnp.maximum(jnp.sum(axis_angle**2), 1e-12))
   axis = axis_angle / angle
   theta = (share * angle)[:, None]
-  axis = jnp.broadcast_to(axis, points.shape)
+  axis = jnp.broadcast_to(axis[None], points.shape)
   cross = _cross(axis, points)
   return points + jnp.sin(theta) * cross + (1 - jnp.cos(theta)) * _cross(axis, cross)
 
@@ -58,15 +58,15 @@ def pose(model: HeadModel, frame: Array) -> tuple[Array, Array, Array, Array]:
   still = jnp.concatenate([face, left[0], right[0], model.rest[first_tail:]])
 
   turn = axis_angle_from_matrix(matrix_from_ypr(frame[_HEAD]))
-  vertices = turn_about(still - model.pivot, turn, model.turn) + model.pivot
+  vertices = turn_about(still - model.pivot[None], turn, model.turn) + model.pivot[None]
   # Eyes, clothes and hair know their normals; those of the face follow its surface.
   rigid = turn_about(jnp.concatenate([left[1], right[1], model.rest_normals[first_tail:]]), turn, model.turn[k:])
   soft = gathered_normals(vertices[:k], model.faces[: model.num_face_triangles], model.adjacency)
   normals = jnp.concatenate([soft, rigid])
 
   flip = jnp.array([1.0, -1.0])  # texture rows run down
-  eye_uv = [jnp.array(atlas.EYE_AT) + (e[2] * flip / 2.8 + 0.5) * (atlas.BLOCK - 1) for e in (left, right)]
+  eye_uv = [jnp.array(atlas.EYE_AT)[None] + (e[2] * flip[None] / 2.8 + 0.5) * (atlas.BLOCK - 1) for e in (left, right)]
   uv = jnp.concatenate([model.uv[:k], *eye_uv, model.uv[first_tail:]])
   reach = (model.eye_radius * (1 + eyes.CORNEA_BULGE))[:, None] * gaze[:, :, 2] + model.eye_centre
-  pupils = turn_about(reach[::-1] - model.pivot, turn, jnp.ones(2)) + model.pivot
+  pupils = turn_about(reach[::-1] - model.pivot[None], turn, jnp.ones(2)) + model.pivot[None]
   return vertices, normals, uv, pupils

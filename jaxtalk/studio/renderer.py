@@ -1,4 +1,4 @@
-"""The studio as a `Renderer`: motion in, pictures and exact labels out, in chunks of frames, one program for all people.
+"""The studio as a `Renderer`: motion in, pictures and exact labels out, in chunks; one program for all people.
 
 Per frame: pose the mesh, light its vertices, find which triangle each sample sees (2 x 2 samples a pixel), shade the
 samples from attribute planes and one texture gather, average, tone-map. Labels come from the same planes and the same
@@ -27,7 +27,7 @@ from jaxtalk.studio.pose import pose
 from jaxtalk.studio.shading import INVERSE_DEPTH, NORMAL, staged
 
 SAMPLES = 2  # along each side of a pixel
-CHUNK = 8  # frames a device renders per call
+CHUNK = 64  # frames of a call over all devices, at most eight on each
 TARGET = np.array([0.0, -0.036, 0.02])  # metres: what the camera looks at, a little below the eyes
 VISIBLE_WITHIN = 0.006  # metres behind the nearest surface at which a landmark still counts as seen
 LABEL_MAPS = ("segmentation", "depth", "normals")
@@ -47,13 +47,13 @@ class Shot:
 
 
 def _to_camera(points: Array, rt: Array) -> Array:
-  return points @ rt[:, :3].T + rt[:, 3]
+  return points @ rt[:, :3].T + rt[None, :, 3]
 
 
 def _to_samples(points: Array, k: Array, factor: int) -> Array:
   """Camera-space points (..., 3) to (..., 3): sample x, sample y, 1 / depth."""
   inverse = 1.0 / jnp.where(points[..., 2] > 0.05, points[..., 2], -1.0)
-  pixel = points[..., :2] * inverse[..., None] * jnp.array([k[0, 0], k[1, 1]]) + k[:2, 2]
+  pixel = points[..., :2] * inverse[..., None] * jnp.array([k[0, 0], k[1, 1]])[None] + k[None, :2, 2]
   # The centre of pixel 0 lies between samples 0 .. factor - 1.
   return jnp.concatenate([pixel * factor + (factor - 1) / 2, inverse[..., None]], -1)
 
@@ -212,7 +212,7 @@ class StudioRenderer:
     shot, k, rt = self.shot(model, scene, seed)
     shot = jax.device_put(shot, replicated)
     program = _program(mesh, scene.size, tuple(self.maps))
-    step = CHUNK * mesh.size
+    step = mesh.size * int(np.clip(CHUNK // mesh.size, 1, 8))
     for start in range(0, len(values), step):
       part = values[start : start + step]
       padded = np.concatenate([part, np.repeat(part[-1:], step - len(part), 0)])
