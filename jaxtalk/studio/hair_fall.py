@@ -17,7 +17,7 @@ from jaxtalk.studio.locks import (
   scatter_roots,
 )
 from jaxtalk.studio.mesh import SurfacePart, curve_tangents, smoothstep, unit
-from jaxtalk.studio.scalp import Skull
+from jaxtalk.studio.scalp import AROUND, Skull
 
 CROWN = np.array([0.0, 0.085, -0.05])
 DOWN = np.array([0.0, -1.0, 0.0])
@@ -118,9 +118,10 @@ def _roots(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarr
   """Chart columns and rows of the roots, and where they are; ``layered`` puts more of them along the dividing line."""
   extra = int(0.55 * fall.layered * fall.locks)
   around, rows = scatter_roots(skull, fall.locks - extra, rng)
-  more, more_rows = scatter_roots(skull, 3000, rng)
+  more, more_rows = scatter_roots(skull, 3000, rng, stop=1.0 if fall.part is not None else 0.55)
   spots = (skull.at(more, more_rows)[0] - skull.centre) / skull.scale
-  near = rng.permutation(np.flatnonzero(_from_top(spots, fall) < 0.03))[:extra]
+  reach = 0.03 if fall.part is not None else 0.045
+  near = rng.permutation(np.flatnonzero(_from_top(spots, fall) < reach))[:extra]
   around, rows = np.concatenate([around, more[near]]), np.concatenate([rows, more_rows[near]])
   return around, rows, (skull.at(around, rows)[0] - skull.centre) / skull.scale
 
@@ -132,13 +133,19 @@ def grow_fall(skull: Skull, fall: Fall, rng: np.random.Generator) -> list[Surfac
   outward = mass_normal(curves, skull.centre)
   if fall.curl:
     curves, outward = curled(curves, fall, skull, rng)
-  height = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
+  outer = np.clip((lift / fall.lift - 0.45) / 0.6, 0, 1)
   ripening = smoothstep(0.0, 0.4, np.linspace(0, 1, fall.points))
-  shade = (0.84 + 0.16 * height)[:, None] * (0.72 + 0.28 * ripening)[None]
+  shade = (0.84 + 0.16 * outer)[:, None] * (0.72 + 0.28 * ripening)[None]
   width = fall.width * skull.scale * rng.uniform(0.8, 1.25, len(curves))
   root = 0.7 - 0.3 * fall.layered
   locks = ribbons(curves, width, outward, rng=rng, shade=shade, bulge=fall.bulge, tip=fall.tip, root=root)
-  return [cap(skull, lambda column, part: np.full_like(part, 0.45 * fall.lift)), locks]
+
+  def height(column: np.ndarray, part: np.ndarray) -> np.ndarray:
+    return np.full_like(part, 0.45 * fall.lift)
+
+  if fall.curl:
+    return [knobbly_cap(skull, height, 2.4 * fall.curl, rng, rings=26, columns=AROUND), locks]
+  return [cap(skull, height), locks]
 
 
 def _fallen(skull: Skull, fall: Fall, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
