@@ -80,7 +80,7 @@ class Plan:
       emotion=_emotion(_generator(seed, _EMOTION), config.emotion),
       style=_style(_generator(seed, _STYLE), config.style),
       scene=Scene(
-        camera=_camera(_generator(seed, _CAMERA), config.camera),
+        camera=_camera(_generator(seed, _CAMERA), config.camera, who.age_years),
         light=_light(_generator(seed, _LIGHT), environment, config.light),
         background=drawn_background if config.background == "auto" else config.background,
         size=config.size,
@@ -152,9 +152,10 @@ def _style(rng: np.random.Generator, section: ConfigDict) -> MotionStyle:
   return _with(MotionStyle(), drawn, section)
 
 
-def _camera(rng: np.random.Generator, section: ConfigDict) -> Camera:
+def _camera(rng: np.random.Generator, section: ConfigDict, age: float) -> Camera:
   yaw, pitch = rng.uniform(-22.0, 22.0), rng.uniform(-6.0, 8.0)
-  width = rng.uniform(0.36, 0.46)  # metres that the picture shows at the face: head and shoulders
+  # Metres that the picture shows at the face, head and shoulders: a small head is taken from nearer.
+  width = rng.uniform(0.34, 0.42) * person.head_scale(age)
   focal = rng.choice([70.0, 85.0, 100.0])
   drawn = {"yaw": yaw, "pitch": pitch, "distance": width * focal / 36.0, "focal_mm": focal}
   return _with(Camera(), drawn, section, degrees=("yaw", "pitch"))
