@@ -3,7 +3,7 @@
 Clip ``i`` of a seed is the same whether one clip is made or a million: its own seed comes from
 ``SeedSequence([seed, i])``, and each thing that is drawn (person, emotion, style, camera, light) has its own stream of
 that seed, in which every value is drawn before the given ones replace theirs. So pinning one value changes nothing
-else.
+else, but for the age: the camera comes nearer to a smaller head, unless its distance is given too.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from jaxtalk.clips.plan import EMOTION_SHARES, SURROUNDINGS, Plan, clip_seed
 from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, InputError
 from jaxtalk.speech.text import check_text
+from jaxtalk.studio.person import head_scale
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +45,7 @@ def test_clip_seeds_are_distinct_and_exact_in_json():
 @pytest.mark.parametrize(
   ("pin", "changed"),
   [
-    ({"person__age": 5}, {"person"}),
+    ({"person__freckles": 0.9}, {"person"}),
     ({"person__hair": "buns"}, {"person"}),
     ({"emotion__label": "sad", "emotion__intensity": 0.25}, {"emotion"}),
     ({"camera__yaw": 40}, {"scene"}),
@@ -66,6 +67,14 @@ def test_a_pinned_attribute_leaves_the_rest_of_the_person_and_scene():
   assert pinned.person.face == free.person.face and pinned.person.age_years == free.person.age_years
   assert math.isclose(pinned.scene.camera.yaw, math.radians(40))
   assert pinned.scene.camera.pitch == free.scene.camera.pitch and pinned.scene.light == free.scene.light
+
+
+def test_a_pinned_age_moves_nothing_but_the_person_and_the_distance():
+  free, small = plan(seed=5)[0], plan(seed=5, person__age=3)[0]
+  assert small.scene.camera.distance < free.scene.camera.distance
+  camera = dataclasses.replace(small.scene.camera, distance=free.scene.camera.distance)
+  assert dataclasses.replace(small, person=free.person, scene=dataclasses.replace(small.scene, camera=camera)) == free
+  assert small.person.face.keys() == free.person.face.keys() and small.person.ancestry == free.person.ancestry
 
 
 def test_built_in_sentences_do_not_repeat_and_are_fit_for_children():
@@ -101,7 +110,8 @@ def test_surroundings_are_resolved_and_go_together():
 def test_drawn_scenes_are_mild():
   for clip in plan(num_clips=200):
     camera = clip.scene.camera
-    assert abs(camera.yaw) <= math.radians(22) and 0.36 <= camera.distance * 36 / camera.focal_mm <= 0.46
+    width = camera.distance * 36 / camera.focal_mm / head_scale(clip.person.age_years)
+    assert abs(camera.yaw) <= math.radians(22) and 0.34 <= width <= 0.42
     assert 3 <= clip.person.age_years <= 13
 
 
