@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from jaxtalk.core import InputError
 from jaxtalk.studio.collars import Loop, hood, polo, rib
 from jaxtalk.studio.cutting import border_edges, clip, ordered_loop
+from jaxtalk.studio.drape import averaging, even, fix, span
 from jaxtalk.studio.mesh import SurfacePart, grid_faces, join, smoothstep, surface_part, unit, vertex_normals
 from jaxtalk.studio.trims import Cloth, bib_and_straps, cords, placket
 
@@ -301,18 +300,18 @@ def _drape(
   normals = vertex_normals(skin, faces)
   below = smoothstep(0.0, -0.16, template.neck)
   offset = thickness + loose * below
-  average = _averaging(faces, len(skin))
+  average = averaging(faces, len(skin))
   smooth_offset = skin + normals * offset[:, None]
   for loop in hems:  # the waist is evened out along itself only, so that it does not creep up and in
     if np.abs(template.arm[loop]).mean() > 0.15:
       continue
-    average = _fix(average, loop)
-    smooth_offset[loop] = _even(smooth_offset[loop], 4)
+    average = fix(average, loop)
+    smooth_offset[loop] = even(smooth_offset[loop], 4)
   for _ in range(10):
     smooth_offset = 0.3 * smooth_offset + 0.7 * (average @ smooth_offset)
   gap = ((smooth_offset - skin) * normals).sum(1)
   cloth = smooth_offset + normals * np.maximum(0.6 * offset - gap, 0)[:, None]
-  cloth = _span(cloth, average, template.chest)
+  cloth = span(cloth, average, template.chest)
   for _ in range(4):
     cloth = 0.5 * cloth + 0.5 * (average @ cloth)
   return cloth
@@ -322,43 +321,10 @@ def _prolong(cloth: np.ndarray, template: GarmentTemplate, rings: _Rings, scale:
   """Positions (R, 3) of the rings: straight down, out of the picture, evening out the hem on the way."""
   smooth = cloth.copy()
   for loop in rings.loops:
-    even = _even(cloth[loop], 8)
-    even[:, 1] = even[:, 1].mean()
-    smooth[loop] = even
+    ring = even(cloth[loop], 8)
+    ring[:, 1] = ring[:, 1].mean()
+    smooth[loop] = ring
   share = smoothstep(0.0, 3.0, rings.ring)[:, None]
   drop = 0.035 * scale * rings.ring ** (1 + 0.12 * rings.ring)
   down = np.stack([0 * drop, drop, 0 * drop], 1)
   return (1 - share) * cloth[rings.hem] + share * smooth[rings.hem] - down
-
-
-def _even(loop: np.ndarray, times: int) -> np.ndarray:
-  for _ in range(times):
-    loop = 0.5 * loop + 0.25 * (np.roll(loop, 1, 0) + np.roll(loop, -1, 0))
-  return loop
-
-
-def _fix(average: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
-  """The same averaging, but ``rows`` keep their place."""
-  keep = np.zeros(average.shape[0])
-  keep[rows] = 1.0
-  return (sparse.diags(1 - keep) @ average + sparse.diags(keep)).tocsr()
-
-
-def _span(cloth: np.ndarray, average: sparse.csr_matrix, free: np.ndarray) -> np.ndarray:
-  """Replaces the ``free`` vertices by a membrane stretched between the others."""
-  free = free & (average.diagonal() == 0)
-  roughness = sparse.identity(len(cloth)) - average
-  rows = roughness.tocsr()[free]
-  out = cloth.copy()
-  out[free] = spsolve(rows[:, free].tocsc(), -(rows[:, ~free] @ cloth[~free]))
-  return out
-
-
-def _averaging(faces: np.ndarray, count: int) -> sparse.csr_matrix:
-  """Row-stochastic average of each vertex's neighbours; a vertex without any keeps its place."""
-  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-  edges = np.concatenate([edges, edges[:, ::-1]])
-  ones = np.ones(len(edges))
-  matrix = (sparse.csr_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(count, count)) > 0).astype(float)
-  degree = np.asarray(matrix.sum(1)).reshape(-1)
-  return (sparse.diags(1.0 / np.maximum(degree, 1.0)) @ matrix + sparse.diags((degree == 0).astype(float))).tocsr()

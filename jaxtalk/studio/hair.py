@@ -65,7 +65,7 @@ HAIR_STYLES: dict[str, HairStyle] = {
          width=0.0125, messy=0.05, hug=0.35, tip=0.45, tuck=0.5, rise=0.015, spread=1.0), ("female",)
   ),
   "bob_bangs": HairStyle(
-    Fall(cut=BOB_BANGS, length=0.3, layered=1.0, lift=0.016, gravity=0.8, points=9, locks=310, width=0.012,
+    Fall(cut=BOB_BANGS, length=0.3, layered=1.0, lift=0.016, gravity=0.8, points=9, locks=296, width=0.012,
          messy=0.05, hug=0.35, tip=0.45, tuck=0.5), ("female",)
   ),
   "long": HairStyle(

@@ -35,7 +35,7 @@ def grown(style: str, age: float = 6.0, seed: int = 0, ancestry: str = "european
 def test_arrays_are_sound(style):
   part = grown(style)
   count = len(part.vertices)
-  assert count <= 9500 and len(part.faces) <= 14000
+  assert count <= 9000 and len(part.faces) <= 14000
   assert part.faces.min() == 0 and part.faces.max() < count
   for field in dataclasses.fields(part):
     value = getattr(part, field.name)
