@@ -155,7 +155,7 @@ def _style(rng: np.random.Generator, section: ConfigDict) -> MotionStyle:
 def _camera(rng: np.random.Generator, section: ConfigDict, age: float) -> Camera:
   yaw, pitch = rng.uniform(-22.0, 22.0), rng.uniform(-6.0, 8.0)
   # Metres that the picture shows at the face, head and shoulders: a small head is taken from nearer.
-  width = rng.uniform(0.34, 0.42) * person.head_scale(age)
+  width = rng.uniform(0.37, 0.45) * person.head_scale(age)
   focal = rng.choice([70.0, 85.0, 100.0])
   drawn = {"yaw": yaw, "pitch": pitch, "distance": width * focal / 36.0, "focal_mm": focal}
   return _with(Camera(), drawn, section, degrees=("yaw", "pitch"))
