@@ -25,6 +25,7 @@ def fix(average: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
 
 
 def even(loop: np.ndarray, times: int) -> np.ndarray:
+  """A closed curve (M, 3) smoothed along itself."""
   for _ in range(times):
     loop = 0.5 * loop + 0.25 * (np.roll(loop, 1, 0) + np.roll(loop, -1, 0))
   return loop
