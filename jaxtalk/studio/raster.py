@@ -48,13 +48,13 @@ def _snap(screen: Array, bits: int) -> Columns:
   return x, y, screen[:, 2]
 
 
-def _take(rows: Array, index: Array) -> Array:
+def take(rows: Array, index: Array) -> Array:
   return jnp.asarray(rows).at[index].get(mode="clip")
 
 
 def _corners(vertices: Columns, corner_ids: Columns) -> tuple[Columns, Columns, Columns]:
   """Columns of the three corners of faces."""
-  first, second, third = (tuple(_take(column, ids) for column in vertices) for ids in corner_ids)
+  first, second, third = (tuple(take(column, ids) for column in vertices) for ids in corner_ids)
   return first, second, third
 
 
@@ -155,6 +155,11 @@ def _tile_setup(corners: tuple[Columns, Columns, Columns], number: Array, column
   return edges, _plane(corners, x, y, bits), limits, (y, x)
 
 
+def _levels(id_bits: int) -> float:
+  """Steps of depth in a key: whole in float32, with room for the + 1 that tells depth from nothing."""
+  return float(2 ** (32 - id_bits) - 512)
+
+
 def _tile_keys(edges, plane, limits, face: Array, span: tuple[Array, Array], id_bits: int) -> Array:
   """uint32 keys (K, *TILE): depth above, face below; 0 is a sample not covered."""
   i = jnp.arange(TILE[1], dtype=jnp.int32)[None, None, :]
@@ -167,13 +172,12 @@ def _tile_keys(edges, plane, limits, face: Array, span: tuple[Array, Array], id_
   inside = (e0 | e1 | e2) >= 0
   zx, zy, z0, low, high = (over_tile(v) for v in (*plane, *limits))
   z = jnp.clip(zx * i + zy * j + z0, low, high)
-  levels = float(2 ** (32 - id_bits) - 512)  # whole in float32, with room for the + 1
-  unit = (z - span[0]) * (levels / jnp.maximum(span[1] - span[0], 1e-20))
+  unit = (z - span[0]) * (_levels(id_bits) / jnp.maximum(span[1] - span[0], 1e-20))
   key = ((unit.astype(jnp.uint32) + 1) << id_bits) | over_tile(face.astype(jnp.uint32))
   return jnp.where(inside, key, jnp.uint32(0))
 
 
-def visibility(
+def visible_surface(
   screen: Array,
   faces: Array,
   face_mask: Array,
@@ -182,8 +186,8 @@ def visibility(
   width: int,
   face_two_sided: Array | None = None,
   chunk: int | None = None,
-) -> Array:
-  """Which triangle each sample sees.
+) -> tuple[Array, Array]:
+  """Which triangle each sample sees, and how far away it is.
 
   Args:
     screen: (V, 3) float32: x, y in samples (centres at integers, y down) and z = 1 / depth, positive in front of the
@@ -196,8 +200,9 @@ def visibility(
     chunk: tiles worked off at a time; a matter of speed and memory only.
 
   Returns:
-    (height, width) int32 face indices, -1 where nothing is. Nearest wins; of equal keys the larger index. The depth
-    key has 32 - ceil(log2 F) bits over the visible range of 1/depth (F = 32768: 5 micrometres over 0.6 m at 1 m).
+    (height, width) int32 face indices, -1 where nothing is, and 1/depth, 0 where nothing is. Nearest wins; of equal
+    keys the larger index. A key has 32 - ceil(log2 F) bits for the visible range of 1/depth, which is also how exact
+    the returned 1/depth is (F = 32768: 5 micrometres over 0.6 m at 1 m).
 
   Coverage is exact and watertight for triangles of any size whose corners lie at most a quarter of a picture outside
   the picture; those that reach further are drawn to within an eighth of a sample.
@@ -223,10 +228,8 @@ def visibility(
 
   def tiles_of(owner, done):
     item = done + jnp.arange(chunk, dtype=jnp.int32)
-    corners = _corners(vertices, tuple(_take(ids, owner) for ids in corner_ids))
-    edges, plane, limits, (y, x) = _tile_setup(
-      corners, item - _take(starts, owner), _take(columns, owner), height, width
-    )
+    corners = _corners(vertices, tuple(take(ids, owner) for ids in corner_ids))
+    edges, plane, limits, (y, x) = _tile_setup(corners, item - take(starts, owner), take(columns, owner), height, width)
     valid = item < ends[-1]
     (a, b, c), *others = edges
     edges = [(jnp.where(valid, a, 0), jnp.where(valid, b, 0), jnp.where(valid, c, -1)), *others]
@@ -247,7 +250,24 @@ def visibility(
   keys = lax.while_loop(lambda state: state[0] < ends[-1], draw, (jnp.int32(0), empty))[1]
   keys = keys.reshape(-1, stride)[:height, :width]
   found = (keys & jnp.uint32((1 << id_bits) - 1)).astype(jnp.int32)
-  return jnp.where(keys > 0, found, -1)
+  unit = ((keys >> id_bits).astype(jnp.float32) - 0.5) * ((span[1] - span[0]) / _levels(id_bits))
+  return jnp.where(keys > 0, found, -1), jnp.where(keys > 0, span[0] + unit, 0.0)
+
+
+def visibility(
+  screen: Array,
+  faces: Array,
+  face_mask: Array,
+  *,
+  height: int,
+  width: int,
+  face_two_sided: Array | None = None,
+  chunk: int | None = None,
+) -> Array:
+  """``visible_surface`` without the depth."""
+  return visible_surface(
+    screen, faces, face_mask, height=height, width=width, face_two_sided=face_two_sided, chunk=chunk
+  )[0]
 
 
 def default_chunk(num_faces: int, height: int, width: int) -> int:
@@ -271,13 +291,13 @@ def attribute_planes(screen: Array, faces: Array, attributes: Array, *, height: 
     gradients mean nothing, are constant at their mean.
   """
   bits = fixed_point_bits(height, width)
-  v = _take(jnp.stack(_snap(screen, bits)[:2], axis=1), faces) * 2.0**-bits
+  v = take(jnp.stack(_snap(screen, bits)[:2], axis=1), faces) * 2.0**-bits
   f1, f2 = v[:, 1] - v[:, 0], v[:, 2] - v[:, 0]
   area = f1[:, 0] * f2[:, 1] - f1[:, 1] * f2[:, 0]
   longest = jnp.max(jnp.abs(jnp.concatenate([f1, f2, f2 - f1], axis=1)), axis=1)
   thin = jnp.abs(area) <= longest / 32
   inverse = jnp.where(thin, 0.0, 1.0 / jnp.where(thin, 1.0, area))[:, None]
-  corner = _take(attributes, faces)
+  corner = take(attributes, faces)
   d1, d2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
   px = (d1 * f2[:, 1:2] - d2 * f1[:, 1:2]) * inverse
   py = (d2 * f1[:, 0:1] - d1 * f2[:, 0:1]) * inverse
@@ -300,7 +320,7 @@ def interpolate(planes: Array, triangle_ids: Array, x: Array, y: Array, *, one_o
   Returns:
     (..., A) float32.
   """
-  p = _take(planes, jnp.maximum(triangle_ids, 0))
+  p = take(planes, jnp.maximum(triangle_ids, 0))
   values = p[..., 0] * x[..., None] + p[..., 1] * y[..., None] + p[..., 2]
   if one_over_depth is not None:
     depth = 1.0 / jnp.maximum(values[..., one_over_depth], 1e-9)
