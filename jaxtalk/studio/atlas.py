@@ -26,7 +26,8 @@ RADIUS = 0.085  # metres of arc per radian, for painting in millimetres
 BLOCK = 256
 EYE_AT, HAIR_AT, CLOTH_AT = (768, 0), (768, 256), (768, 512)
 WRAP = 4096  # texels beyond this repeat within a block, so that hair and cloth may have coordinates of any size
-SWATCHES = ("teeth", "gum", "tongue", "mouth", "lash", "trim")
+SWATCHES = ("teeth", "gum", "tongue", "mouth", "lash", "trim", "bib", "button")
+BIBS = ((58, 82, 128), (86, 98, 120), (122, 92, 66), (150, 70, 74), (70, 110, 92))  # dungarees: denims and cords
 _TEXEL = np.array([2 * HALF_ANGLE * RADIUS, TOP - BOTTOM]) / SKIN  # metres
 
 
@@ -202,12 +203,12 @@ def skin_albedo(tone: int) -> np.ndarray:
   colour = to_linear(np.array(SKIN_TONES[tone - 1]) / 255)
   luminance = float(colour @ (0.2126, 0.7152, 0.0722))
   # Hue of skin: the lighter the rosier, from brown at the dark end; the tone sets how light it is.
-  rosy = np.array([1.34, 0.93, 0.74])
+  rosy = np.array([1.36, 0.95, 0.68])
   brown = np.array([1.62, 0.88, 0.52])
   share = np.clip((luminance - 0.05) / 0.55, 0, 1)
   hue = brown + (rosy - brown) * share
   hue /= hue @ (0.2126, 0.7152, 0.0722)
-  level = 0.028 + 0.58 * luminance**0.92
+  level = 0.028 + 0.52 * luminance**0.92
   return np.clip(0.3 * colour / luminance + 0.7 * hue, 0, None) * level
 
 
@@ -318,6 +319,8 @@ def paint(person: Person) -> np.ndarray:
     "mouth": (0.30, 0.07, 0.06),
     "lash": tuple(np.minimum(to_linear(hair / 255) * 0.35, 0.02)),
     "trim": tuple(trim),
+    "bib": tuple(to_linear(np.array(BIBS[int(rng.integers(len(BIBS)))]) / 255)),
+    "button": (0.55, 0.53, 0.5),
   }
   for name, colour in swatches.items():
     x, y = swatch_uv(name).astype(int)

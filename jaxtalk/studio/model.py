@@ -14,10 +14,11 @@ import numpy as np
 import scipy.sparse.csgraph
 
 from jaxtalk.core import Person
-from jaxtalk.studio import atlas, eyes, garment, hair, regions
+from jaxtalk.studio import atlas, eyes, garment, hair, regions, scalp
 from jaxtalk.studio.garment import GarmentTemplate
 from jaxtalk.studio.head import Asset, Head, load_asset, shape
 from jaxtalk.studio.mesh import SurfacePart, vertex_normals
+from jaxtalk.studio.person import HAIR_COLOURS
 from jaxtalk.studio.scalp import ScalpRegion
 
 GARMENT_VERTICES, GARMENT_FACES = 5200, 8200
@@ -217,6 +218,13 @@ def _cavity(asset: Asset) -> np.ndarray:
   return np.where(oral, 0.75 * np.exp(-np.maximum(depth - 0.004, 0) / 0.022), 0.0).astype(np.float32)
 
 
+def _scalp_gain(person: Person, region: ScalpRegion, count: int) -> np.ndarray:
+  """(K, 3) factor that tints the scalp under the hair: what shows between strands, and a soft hairline."""
+  colour = atlas.to_linear(np.array(HAIR_COLOURS[person.look["hair_colour"]]) / 255)
+  ratio = np.clip(colour / atlas.skin_albedo(person.look["skin"]), 0, 1.2)
+  return 1 + 0.8 * scalp.under_hair(region, count)[:, None] * (ratio - 1)
+
+
 def facing_outwards(part: SurfacePart) -> np.ndarray:
   """Faces (F, 3) of clothes, each connected piece wound so that most of it faces away from the neck's axis.
 
@@ -244,13 +252,16 @@ def _pad(array: np.ndarray, length: int, what: str) -> np.ndarray:
 def hair_uv(part: SurfacePart) -> np.ndarray:
   """Texels: across the strands wraps within the hair block, along runs from its top to its bottom."""
   u = atlas.WRAP + part.coord[:, 0] % 4096 * (atlas.BLOCK / HAIR_PERIOD)
-  return np.stack([u, atlas.HAIR_AT[1] + 1 + part.coord[:, 1] * (atlas.BLOCK - 3)], 1).astype(np.float32)
+  uv = np.stack([u, atlas.HAIR_AT[1] + 1 + part.coord[:, 1] * (atlas.BLOCK - 3)], 1).astype(np.float32)
+  uv[part.layer > 0.5] = atlas.swatch_uv("trim")  # hair ties
+  return uv
 
 
 def cloth_uv(part: SurfacePart) -> np.ndarray:
   """Texels of cloth: metres around and along, both wrapping within the block."""
   uv = atlas.WRAP * 2 + part.coord * (atlas.BLOCK / CLOTH_PERIOD)
-  uv[part.layer > 0.5] = atlas.swatch_uv("trim")
+  for layer, swatch in ((1, "trim"), (2, "bib"), (3, "button")):
+    uv[np.round(part.layer) == layer] = atlas.swatch_uv(swatch)
   return uv.astype(np.float32)
 
 
@@ -267,9 +278,8 @@ def build(person: Person) -> HeadModel:
     vertices, GarmentTemplate(**asset.garment), person.look["clothes"], np.random.default_rng(streams[0])
   )
   cloth = dataclasses.replace(dressed.part, faces=facing_outwards(dressed.part))
-  mane = hair.grow_hair(
-    vertices, ScalpRegion(**asset.scalp), person.look["hair"], np.random.default_rng(streams[1]), age=person.age_years
-  )
+  region = ScalpRegion(**asset.scalp)
+  mane = hair.grow_hair(vertices, region, person.look["hair"], np.random.default_rng(streams[1]), age=person.age_years)
 
   first_garment = k + 2 * eyes.NUM
   first_hair = first_garment + GARMENT_VERTICES
@@ -321,7 +331,7 @@ def build(person: Person) -> HeadModel:
     eye_radius=np.array([r for _, r in fits], np.float32),
     adjacency=common["adjacency"],
     uv=stack(common["uv"], 0.0, cloth_uv(cloth), hair_uv(mane)),
-    gain=stack(np.ones((k, 3)), 1.0, cloth_gain, mane_gain),
+    gain=stack(_scalp_gain(person, region, k), 1.0, cloth_gain, mane_gain),
     gloss=stack(gloss, EYE_MATERIAL[0], CLOTH_MATERIAL[0] * ones, np.full(nh, HAIR_MATERIAL[0])),
     shine=stack(shine, EYE_MATERIAL[1], CLOTH_MATERIAL[1] * ones, np.full(nh, HAIR_MATERIAL[1])),
     wrap=stack(wrap, EYE_MATERIAL[2], np.tile(CLOTH_MATERIAL[2], (nc, 1)), np.tile(HAIR_MATERIAL[2], (nh, 1))),
