@@ -23,7 +23,9 @@ NET = sm.SpeechMotionNet(width=8)
 @pytest.fixture(scope="module")
 def params():
   features = jnp.zeros((1, 8, sm.FRONT_END.per_frame * sm.FRONT_END.bands))
-  return jax.device_get(jax.jit(NET.init)(jax.random.key(0), features)["params"])
+  start = jax.device_get(jax.jit(NET.init)(jax.random.key(0), features)["params"])
+  kernel = np.random.default_rng(0).normal(size=(NET.width, len(sm.OUTPUTS))).astype(np.float32)
+  return {**start, "out": {**start["out"], "kernel": 0.3 * kernel}}  # the output layer starts at zero
 
 
 def voice(seconds, rate=16000, seed=0):
