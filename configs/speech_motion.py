@@ -1,7 +1,7 @@
 """The built-in speech-to-mouth network (jaxtalk/systems/speech_motion.py), 0.35 M parameters.
 
 Data: about 85 minutes of the built-in voice at ages 3 to 60, made on the first run (5 to 10 minutes of one core) and
-cached in WORKDIR/data. Training takes about a quarter of an hour on two CPU cores.
+cached in WORKDIR/data. Training takes ten to twenty minutes on two CPU cores.
 
   python train.py --config=configs/speech_motion.py --workdir=out/speech_motion
 """
