@@ -51,7 +51,6 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
   with contextlib.ExitStack() as stack:
     # --- The mesh, shapes and places of everything, before any array is made; the step is compiled from them once.
     stack.enter_context(jax.set_mesh(mesh))
-    stop = stack.enter_context(StopSignal())
     plan = Plan(task, mesh, settings.seed)
     checkpoints = stack.enter_context(
       Checkpoints(workdir / "checkpoints", keep=settings.keep, config=json.loads(config.to_json_best_effort()))
@@ -77,6 +76,7 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
 
     # --- Steps. Metrics are looked at one step late, so that the device works while the host makes the next batch.
     progress.resume()
+    stop = stack.enter_context(StopSignal())  # only now: before the first step there is nothing to save
     step, pending, window = start, None, []
     while step < settings.steps:
       batch = plan.feed(data)
@@ -112,7 +112,7 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
     checkpoints.wait()
     if step < settings.steps:
       cause = stop.requested or "preemption"
-      progress.say(f"stopped by {cause} at step {step}, saved; the same command goes on from here")
+      progress.say(f"stopped by {cause} at step {step}, saved; the same command goes on from there")
       return state
     files = task.export(state, workdir / "export")
     progress.say(f"done: step {step}; {', '.join(map(str, files))}")
