@@ -111,7 +111,7 @@ def test_drawn_scenes_are_mild():
   for clip in plan(num_clips=200):
     camera = clip.scene.camera
     width = camera.distance * 36 / camera.focal_mm / head_scale(clip.person.age_years)
-    assert abs(camera.yaw) <= math.radians(22) and 0.34 <= width <= 0.42
+    assert abs(camera.yaw) <= math.radians(22) and 0.3 < width < 0.5
     assert 3 <= clip.person.age_years <= 13
 
 
