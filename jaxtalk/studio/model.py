@@ -295,9 +295,11 @@ def build(person: Person) -> HeadModel:
   face_mask = np.concatenate([np.arange(c) < u for c, u in zip(counts, used, strict=True)])
   under = common["under_garment"]
   face_mask[: counts[0]] &= ~np.where(under >= 0, dressed.hidden[under], common["trunk"])
+  # Only hair that hangs below the eyes shows its inside; the rest lies on the head.
+  hanging = mane.vertices[mane.faces][:, :, 1].min(1) < 0.0
   two_sided = np.concatenate([
     np.isin(common["classes"], [regions.LASH]), np.zeros(counts[1] + counts[2], bool),
-    np.full(counts[3], cloth.two_sided), np.full(counts[4], mane.two_sided),
+    np.full(counts[3], cloth.two_sided), _pad(hanging, counts[4], "hair"),
   ])  # fmt: skip
   face_class = np.concatenate([
     np.where(common["classes"] == regions.LASH, regions.SKIN, common["classes"]),

@@ -1,7 +1,7 @@
 """The studio as a `Renderer`: motion in, pictures and exact labels out, in chunks; one program for all people.
 
-Per frame: pose the mesh, light its vertices, find which triangle each sample sees (2 x 2 samples a pixel), shade the
-samples from attribute planes and one texture gather, average, tone-map. Labels come from the same planes and the same
+Per frame: pose the mesh, light its vertices, find which triangle each sample sees (2 x 2 samples a pixel), shade one
+point per surface and pixel with one texture gather, mix, tone-map. Labels come from the same triangles and the same
 camera, so they are exact by construction. Frames are spread over all local devices with `shard_map`.
 """
 
@@ -21,12 +21,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtalk.core import Frames, InputError, Motion, Person, Scene
 from jaxtalk.motion.rotations import axis_angle_from_ypr
 from jaxtalk.motion.spaces import ARKIT
-from jaxtalk.studio import backdrop, camera, lighting, raster, shading
+from jaxtalk.studio import backdrop, camera, fragments, lighting, raster, shading
 from jaxtalk.studio.model import HeadModel, build
 from jaxtalk.studio.pose import pose
-from jaxtalk.studio.shading import INVERSE_DEPTH, NORMAL, staged
 
 SAMPLES = 2  # along each side of a pixel
+MORE_POINTS = 0.15  # further points to shade, beyond one a pixel, as a share of the pixels
 CHUNK = 64  # frames of a call over all devices, at most eight on each
 TARGET = np.array([0.0, -0.036, 0.02])  # metres: what the camera looks at, a little below the eyes
 VISIBLE_WITHIN = 0.006  # metres behind the nearest surface at which a landmark still counts as seen
@@ -61,33 +61,37 @@ def _to_samples(points: Array, k: Array, factor: int) -> Array:
 def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps: tuple[str, ...]) -> dict[str, Array]:
   """One picture (size, size, 3) uint8 with its labels, from one motion frame (61,)."""
   n = size * SAMPLES
-  on = jnp.isfinite(frame[0])  # always true, and XLA does not know it; see `shading.staged`
-  vertices, normals, uv, pupils = staged(on, pose, model, frame)
+  on = jnp.isfinite(frame[0])  # always true, and XLA does not know it; see `raster.once`
+  vertices, normals, uv, pupils = raster.once(on, pose, model, frame)
   eye = -(shot.rt[:, :3] * shot.rt[:, 3:]).sum(0)
 
-  def project(vertices, normals, uv):
+  def project(vertices, normals):
     lit, gleam = lighting.light_vertices(model, shot.lights, shot.sky_share, shot.key_share, vertices, normals, eye)
-    screen = _to_samples(_to_camera(vertices, shot.rt), shot.k, SAMPLES)
-    columns = [uv, lit, normals, model.gloss[:, None], model.shine[:, None], gleam[:, None], screen[:, 2:]]
-    return screen, jnp.concatenate(columns, 1)
+    return lit, gleam, _to_samples(_to_camera(vertices, shot.rt), shot.k, SAMPLES)
 
-  screen, attributes = staged(on, project, vertices, normals, uv)
-  ids = raster.visibility(screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided)
-  planes = staged(on, lambda s, a: raster.attribute_planes(s, model.faces, a, height=n, width=n), screen, attributes)
-  y, x = jnp.meshgrid(jnp.arange(n, dtype=jnp.float32), jnp.arange(n, dtype=jnp.float32), indexing="ij")
-  values = staged(on, shading.sample_planes, planes, ids, x, y)
-
+  lit, gleam, screen = raster.once(on, project, vertices, normals)
+  ids, inverse = raster.visible_surface(
+    screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided
+  )
+  points = fragments.find(ids, inverse, model.face_class, factor=SAMPLES, budget=int(size * size * MORE_POINTS))
+  columns = (*uv.T, *lit.T, *normals.T, model.gloss, model.shine, gleam)
   half = eye / jnp.linalg.norm(eye) + shot.lights.key_direction
   half = half / jnp.linalg.norm(half)
-  paint = functools.partial(shading.shade, packed=model.atlas, lights=shot.lights, half=half)
-  background = tuple(jnp.repeat(jnp.repeat(shot.background[..., c], SAMPLES, 0), SAMPLES, 1) for c in range(3))
-  colour = staged(on, lambda v, i: paint(v, i, background=background), values, ids)
-  out = {"images": shading.resolve(colour, SAMPLES)} | _maps(model, shot, ids, planes, x, y, maps)
 
-  points = jnp.concatenate([vertices[model.landmarks], pupils])
-  at = _to_samples(_to_camera(points, shot.rt), shot.k, SAMPLES)
-  out["lm3d_m"] = points
-  out["visible"] = _visible(at, jnp.where(ids >= 0, values[INVERSE_DEPTH], 0.0), n)
+  def colour(columns, points):
+    at, weights = fragments.corners(screen, model.faces, points.ids, points.x, points.y)
+    values = raster.once(on, lambda c: tuple(fragments.interpolate(t, at, weights) for t in c), columns)
+    return shading.shade(values, model.atlas, shot.lights, half)
+
+  channels = raster.once(on, colour, columns, points)
+  background = (shot.background[..., c].reshape(-1) for c in range(3))
+  pixels = [fragments.mix(c, b, points).reshape(size, size) for c, b in zip(channels, background, strict=True)]
+  out = {"images": shading.encode(pixels)}
+  out |= raster.once(on, functools.partial(_maps, model, shot, maps=maps), ids, screen, normals)
+
+  out["lm3d_m"] = jnp.concatenate([vertices[model.landmarks], pupils])
+  at = _to_samples(_to_camera(out["lm3d_m"], shot.rt), shot.k, SAMPLES)
+  out["visible"] = _visible(at, inverse, n)
   solid = (model.turn[: model.units.shape[1]] > 0.95)[:, None]
   pixel = (screen[: model.units.shape[1], :2] - (SAMPLES - 1) / 2) / SAMPLES
   low = jnp.clip(jnp.min(jnp.where(solid, pixel, jnp.inf), 0), 0, size - 1)
@@ -96,19 +100,22 @@ def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps:
   return out
 
 
-def _maps(model: HeadModel, shot: Shot, ids: Array, planes: Array, x: Array, y: Array, maps: tuple[str, ...]) -> dict:
-  """Dense labels at pixel centres, from the triangle of the sample to the lower right of each."""
+def _maps(model: HeadModel, shot: Shot, ids: Array, screen: Array, normals: Array, *, maps: tuple[str, ...]) -> dict:
+  """Dense labels at pixel centres, from the face of the sample to the lower right of each."""
   own = ids[SAMPLES // 2 :: SAMPLES, SAMPLES // 2 :: SAMPLES]
-  centre = [t[::SAMPLES, ::SAMPLES] + (SAMPLES - 1) / 2 for t in (x, y)]
+  y, x = (t.astype(jnp.float32) * SAMPLES + (SAMPLES - 1) / 2 for t in jnp.indices(own.shape))
   covered = own >= 0
   out = {}
   if "segmentation" in maps:
     out["segmentation"] = jnp.where(covered, model.face_class[jnp.maximum(own, 0)], 0).astype(jnp.uint8)
+  if "depth" in maps or "normals" in maps:
+    # The pixel's centre may lie just outside the face: continue its plane, half a sample at most.
+    at, weights = fragments.corners(screen, model.faces, own, x, y, slack=1.0)
   if "depth" in maps:
-    (inverse,) = shading.sample_planes(planes[:, INVERSE_DEPTH : INVERSE_DEPTH + 1], own, *centre)
+    inverse = fragments.interpolate(screen[:, 2], at, weights)
     out["depth"] = jnp.where(covered, 1.0 / jnp.maximum(inverse, 1e-6), 0.0)
   if "normals" in maps:
-    world = shading.sample_planes(planes[:, NORMAL], own, *centre)
+    world = [fragments.interpolate(normals[:, i], at, weights) for i in range(3)]
     length = jnp.sqrt(jnp.maximum(sum(c * c for c in world), 1e-12))
     facing = [sum(shot.rt[r, i] * world[i] for i in range(3)) / length for r in range(3)]
     out["normals"] = jnp.where(covered[..., None], jnp.stack(facing, -1), 0.0)

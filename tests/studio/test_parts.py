@@ -60,13 +60,6 @@ def test_texels_wrap_within_their_block():
     assert float(red) == 1 and float(green) == 0
 
 
-def test_resolve_averages_in_linear_light():
-  checker = jnp.asarray(np.indices((8, 8)).sum(0) % 2, jnp.float32) * 0.6
-  picture = np.asarray(shading.resolve((checker, checker, checker), 2))
-  assert picture.shape == (4, 4, 3)
-  assert np.all(picture == round(float(atlas.to_srgb(np.array(0.3))) * 255))
-
-
 def test_camera_looks_at_its_target_and_orbits_the_right_way():
   target = np.array([0.0, -0.04, 0.02])
   k = camera.intrinsics(Camera(focal_mm=85), 256)
