@@ -108,7 +108,7 @@ def test_a_recording_speaks(run, tmp_path):
     (["--config.text=kill you"], "not fit for a child's mouth"),
     (["--config.text=a", "--config.audio=b.wav"], "exclude each other"),
     (["--config.audio=nowhere.wav"], "nowhere.wav: no such file"),
-    (["--config.animator=telepathy"], "unknown animator 'telepathy'"),
+    (["--config.animator=telepathy"], "'telepathy'"),
     (["--config.renderer=crayon"], "config.renderer='crayon': unknown"),
   ],
 )

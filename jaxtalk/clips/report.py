@@ -21,7 +21,7 @@ SHEET_CLIPS = 24  # rows of the contact sheet
 PAGE_CLIPS = 100  # cards of the page
 EMBED_BYTES = 20_000_000  # videos go into the page itself while they are no more than this in all
 _COLUMNS_PER_SECOND = 150
-_MOTION = {"procedural": "phones", "audio": "the sound's energy and spectrum"}
+_MOTION = {"procedural": "phones", "audio": "the sound's energy and spectrum", "learned": "the sound, learned"}
 _NO_LOOK = ("id", "seed", "real_person", "age_years", "gender", "ancestry", "face")  # shown in other ways, or not
 
 
