@@ -14,8 +14,8 @@ from jaxtalk.clips import folder, pipeline, report, runtime
 from jaxtalk.clips.plan import Plan
 from jaxtalk.clips.progress import ConsoleProgress
 from jaxtalk.clips.writer import ClipWriter, Outputs
-from jaxtalk.core import ClipSpec, InputError, JaxtalkError, Speech, Voice
-from jaxtalk.motion import make_animator
+from jaxtalk.core import Animator, ClipSpec, InputError, JaxtalkError, Speech, Voice
+from jaxtalk.motion import ANIMATORS, make_animator
 from jaxtalk.speech.audio import read_audio
 from jaxtalk.speech.voices import make_voice
 from jaxtalk.studio.renderer import StudioRenderer
@@ -62,9 +62,22 @@ def make_stages(config: ConfigDict, outputs: Outputs) -> pipeline.Stages:
     raise InputError(f"config.renderer={config.renderer!r}: unknown{hint} (there are: {', '.join(RENDERERS)})")
   return pipeline.Stages(
     voice=make_voice_of(config),
-    animator=make_animator(config.animator),
+    animator=make_animator_of(config),
     renderer=RENDERERS[config.renderer](maps=outputs.labels),
   )
+
+
+def make_animator_of(config: ConfigDict) -> Animator:
+  """The animator that a config names: one of `jaxtalk.motion`, or the trained one."""
+  if config.animator == "learned":
+    from jaxtalk.systems.speech_motion import SpeechMotionAnimator  # takes flax, which few runs need
+
+    return SpeechMotionAnimator()
+  if config.animator not in ANIMATORS:
+    names = (*ANIMATORS, "learned")
+    hint = nearest(config.animator, names)
+    raise InputError(f"config.animator={config.animator!r}: unknown{hint} (there are: {', '.join(names)})")
+  return make_animator(config.animator)
 
 
 def make_voice_of(config: ConfigDict) -> Voice:
