@@ -62,9 +62,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
   parser.add_argument("--chunks", type=int, default=8)
-  parser.add_argument(
-    "--labels-only", action="store_true", help="without depth, normals and masks"
-  )
+  parser.add_argument("--labels-only", action="store_true", help="without depth, normals and masks")
   args = parser.parse_args()
   for size in args.sizes:
     print(json.dumps(measure(size, args.chunks, () if args.labels_only else LABEL_MAPS)), flush=True)

@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
 
   config.size = 256  # pixels, width and height: even, 64 to 1024
   config.fps = FieldReference(25, field_type=object)  # frames a second, 5 to 120; also 30000/1001
-  config.animator = "auto"  # procedural (phones), audio (energy), learned (a small network); auto: phones where known, else audio
+  config.animator = "auto"  # procedural (phones), audio (energy), learned (a network); auto: procedural or audio
   config.renderer = "studio"  # motion to pictures: studio is the built-in head
 
   config.outputs = ConfigDict()  # files next to every clip, besides mp4, wav, json and npz

@@ -253,7 +253,9 @@ def paint_eye(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   r, angle = np.hypot(x, y) / IRIS_SIN, np.arctan2(y, x)
   sclera = np.array([0.80, 0.775, 0.75]) * (1 - 0.10 * np.clip(np.abs(x) - 0.55, 0, 1))[..., None]
   sclera = sclera * (1 - np.array([0.0, 0.10, 0.10]) * np.clip((np.hypot(x, y) - 0.62) / 0.5, 0, 1)[..., None])
-  fibres = sum(np.sin(angle * k + rng.uniform(0, 6.3) + 2.2 * r * rng.normal()) / k**0.35 for k in (17, 31, 53, 71))
+  fibres = np.zeros_like(r)
+  for k in (17, 31, 53, 71):
+    fibres += np.sin(angle * k + rng.uniform(0, 6.3) + 2.2 * r * rng.normal()) / k**0.35
   iris = to_linear(colour / 255) * (1.25 + 0.30 * fibres[..., None] / 2.2)
   collar = np.exp(-(((r - 0.50) / 0.13) ** 2))[..., None]
   iris = iris * (1 + np.array([0.55, 0.38, 0.12]) * collar)

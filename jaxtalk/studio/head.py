@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,9 @@ def load_asset() -> Asset:
     raise MissingAssetError("the head asset jaxtalk/studio/assets/head.npz is missing; reinstall jaxtalk") from None
   quads = a["quads"]
   faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+  kinds = ("macro", "local", "unit")
+  targets: dict[str, Any] = {k: {n: i for i, n in enumerate(a[f"{k}_names"].tolist())} for k in kinds}
+  targets |= {f"{k}_{what}": a[f"{k}_{what}"] for k in kinds for what in ("shift", "delta")}
   return Asset(
     base=a["base"],
     base_index=a["base_index"],
@@ -91,8 +95,7 @@ def load_asset() -> Asset:
     landmarks=a["landmarks"],
     scalp={k.removeprefix("scalp_"): a[k] for k in a if k.startswith("scalp_")},
     garment={k.removeprefix("garment_"): a[k] for k in a if k.startswith("garment_")},
-    **{k: {n: i for i, n in enumerate(a[f"{k}_names"].tolist())} for k in ("macro", "local", "unit")},
-    **{f"{k}_{what}": a[f"{k}_{what}"] for k in ("macro", "local", "unit") for what in ("shift", "delta")},
+    **targets,
   )
 
 

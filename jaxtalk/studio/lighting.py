@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxtalk.core import InputError, Light
-from jaxtalk.studio.model import HeadModel
+from jaxtalk.studio.model import HeadModel, Leaf
 from jaxtalk.studio.pose import pose
 from jaxtalk.studio.raster import attribute_planes, interpolate, visibility
 
@@ -43,14 +43,14 @@ ENVIRONMENTS = {
 class LightRig:
   """A `core.Light` as arrays; directions point to the light, colours are linear."""
 
-  key_direction: np.ndarray
-  key_colour: np.ndarray
-  sky: np.ndarray
-  ground: np.ndarray
-  fill_direction: np.ndarray
-  fill_colour: np.ndarray
-  rim_direction: np.ndarray
-  rim_colour: np.ndarray
+  key_direction: Leaf
+  key_colour: Leaf
+  sky: Leaf
+  ground: Leaf
+  fill_direction: Leaf
+  fill_colour: Leaf
+  rim_direction: Leaf
+  rim_colour: Leaf
 
 
 def direction(yaw: float, pitch: float) -> np.ndarray:

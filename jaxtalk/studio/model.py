@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +27,9 @@ HAIR_VERTICES, HAIR_FACES = 9400, 13400
 MAX_VALENCE = 10
 HAIR_PERIOD = 60.0  # strands in the hair block
 CLOTH_PERIOD = 0.128  # metres of cloth in the cloth block
+
+
+Leaf = Any  # a NumPy array on the host, a JAX array on a device or under a trace
 
 
 @jax.tree_util.register_dataclass
@@ -52,27 +56,27 @@ class HeadModel:
     atlas: (SIZE, SIZE) uint32.
   """
 
-  rest: np.ndarray
-  rest_normals: np.ndarray
-  units: np.ndarray
-  turn: np.ndarray
-  pivot: np.ndarray
-  eye_centre: np.ndarray
-  eye_radius: np.ndarray
-  adjacency: np.ndarray
-  uv: np.ndarray
-  gain: np.ndarray
-  gloss: np.ndarray
-  shine: np.ndarray
-  wrap: np.ndarray
-  tangent: np.ndarray
-  cavity: np.ndarray
-  faces: np.ndarray
-  face_mask: np.ndarray
-  two_sided: np.ndarray
-  face_class: np.ndarray
-  landmarks: np.ndarray
-  atlas: np.ndarray
+  rest: Leaf
+  rest_normals: Leaf
+  units: Leaf
+  turn: Leaf
+  pivot: Leaf
+  eye_centre: Leaf
+  eye_radius: Leaf
+  adjacency: Leaf
+  uv: Leaf
+  gain: Leaf
+  gloss: Leaf
+  shine: Leaf
+  wrap: Leaf
+  tangent: Leaf
+  cavity: Leaf
+  faces: Leaf
+  face_mask: Leaf
+  two_sided: Leaf
+  face_class: Leaf
+  landmarks: Leaf
+  atlas: Leaf
 
   @property
   def num_face_triangles(self) -> int:

@@ -22,7 +22,7 @@ from jaxtalk.core import Frames, InputError, Motion, Person, Scene
 from jaxtalk.motion.rotations import axis_angle_from_ypr
 from jaxtalk.motion.spaces import ARKIT
 from jaxtalk.studio import backdrop, camera, fragments, lighting, raster, shading
-from jaxtalk.studio.model import HeadModel, build
+from jaxtalk.studio.model import HeadModel, Leaf, build
 from jaxtalk.studio.pose import pose
 
 SAMPLES = 2  # along each side of a pixel
@@ -38,12 +38,12 @@ LABEL_MAPS = ("segmentation", "depth", "normals")
 class Shot:
   """What stays the same over a clip: the camera in samples and metres, the background, the light."""
 
-  k: np.ndarray
-  rt: np.ndarray
-  background: np.ndarray
+  k: Leaf
+  rt: Leaf
+  background: Leaf
   lights: lighting.LightRig
-  sky_share: Array
-  key_share: Array
+  sky_share: Leaf
+  key_share: Leaf
 
 
 def _to_camera(points: Array, rt: Array) -> Array:
