@@ -94,7 +94,7 @@ def _first_sample(values: list[Array], bits: int) -> Array:
 
 
 def _cull(corners: tuple[Columns, Columns, Columns], keep: Array, two_sided: Array, height: int, width: int):
-  """Columns and rows of tiles of every face, 0 if not drawn, and the range of 1/depth of those that are."""
+  """Columns and number of tiles of every face, 0 if not drawn; its sense of turning; the range of 1/depth drawn."""
   bits = fixed_point_bits(height, width)
   xs, ys, zs = (list(axis) for axis in zip(*corners, strict=True))
   turn = _orientation(corners, _within_reach(xs + ys, bits, height, width))
@@ -107,26 +107,26 @@ def _cull(corners: tuple[Columns, Columns, Columns], keep: Array, two_sided: Arr
   shown &= (counts[0] > 0) & (counts[1] > 0) & (farthest > 0)
   columns, rows = (jnp.where(shown, count, 0) for count in counts)
   span = jnp.min(jnp.where(shown, farthest, jnp.inf)), jnp.max(jnp.where(shown, nearest, 0.0))
-  return columns, columns * rows, span
+  return columns, columns * rows, turn, span
 
 
-def _edge(p: Columns, q: Columns, sign: Array, x: Array, y: Array, bits: int, exact: Array) -> Columns:
-  """Integer edge function ``a * i + b * j + c``, >= 0 inside, at samples ``(x + i, y + j)``.
-
-  Where not ``exact`` (a corner far outside the picture) a 16-bit approximation of the same line.
-  """
+def _edge(p: Columns, q: Columns, sign: Array, x: Array, y: Array, bits: int) -> Columns:
+  """Integer edge function ``a * i + b * j + c``, >= 0 inside, at samples ``(x + i, y + j)``."""
   a, b = (p[1] - q[1]) * sign, (q[0] - p[0]) * sign
   # At the sample just above-left of p the edge function is small enough for int32; whole samples away from it the
   # function changes by multiples of 2**bits, so the fraction can be floored without changing any sign.
   mask = (1 << bits) - 1
   owns_zero = (a > 0) | ((a == 0) & (b > 0))
   start = (-a * (p[0] & mask) - b * (p[1] & mask) - jnp.where(owns_zero, 0, 1)) >> bits
-  c = start + a * (x - (p[0] >> bits)) + b * (y - (p[1] >> bits))
-  af, bf = a.astype(jnp.float32), b.astype(jnp.float32)
-  scale = 2.0**16 / jnp.maximum(jnp.maximum(jnp.abs(af), jnp.abs(bf)), 1.0)
-  cf = (af * (x - p[0] * 2.0**-bits) + bf * (y - p[1] * 2.0**-bits)) * scale
-  near = [jnp.round(v).astype(jnp.int32) for v in (af * scale, bf * scale, jnp.clip(cf, -(2.0**29), 2.0**29))]
-  a, b, c = (jnp.where(exact, u, v) for u, v in zip((a, b, c), near, strict=True))
+  return a, b, start + a * (x - (p[0] >> bits)) + b * (y - (p[1] >> bits))
+
+
+def _rough_edge(p: Columns, q: Columns, sign: Array, x: Array, y: Array, bits: int) -> Columns:
+  """The same for a line with corners far outside the picture, its direction rounded to 16 bits."""
+  a, b = ((t * sign).astype(jnp.float32) for t in (p[1] - q[1], q[0] - p[0]))
+  scale = 2.0**16 / jnp.maximum(jnp.maximum(jnp.abs(a), jnp.abs(b)), 1.0)
+  c = (a * (x - p[0] * 2.0**-bits) + b * (y - p[1] * 2.0**-bits)) * scale
+  a, b, c = (jnp.round(v).astype(jnp.int32) for v in (a * scale, b * scale, jnp.clip(c, -(2.0**29), 2.0**29)))
   return a, b, c
 
 
@@ -141,16 +141,26 @@ def _plane(corners: tuple[Columns, Columns, Columns], x: Array, y: Array, bits: 
   return zx, zy, z0 + zx * (x - x0 * 2.0**-bits) + zy * (y - y0 * 2.0**-bits)
 
 
-def _tile_setup(corners: tuple[Columns, Columns, Columns], number: Array, columns: Array, height: int, width: int):
+def _tile_setup(
+  corners: tuple[Columns, Columns, Columns], turn: Array, number: Array, columns: Array, height: int, width: int
+):
   """What a tile needs: edge functions and 1/depth at its corner sample, and that sample (row, column)."""
   bits = fixed_point_bits(height, width)
   xs, ys, zs = (list(axis) for axis in zip(*corners, strict=True))
   exact = _within_reach(xs + ys, bits, height, width)
-  sign = jnp.where(_orientation(corners, exact) < 0, -1, 1)
   columns = jnp.maximum(columns, 1)
-  x = _first_sample(xs, bits) + number % columns * TILE[1]
-  y = _first_sample(ys, bits) + number // columns * TILE[0]
-  edges = [_edge(corners[k], corners[(k + 1) % 3], sign, x, y, bits, exact) for k in range(3)]
+  x = _first_sample(xs, bits) + lax.rem(number, columns) * TILE[1]
+  y = _first_sample(ys, bits) + lax.div(number, columns) * TILE[0]
+
+  def all_edges(edge: Callable) -> list[Columns]:
+    return [edge(corners[k], corners[(k + 1) % 3], turn, x, y, bits) for k in range(3)]
+
+  def mixed() -> list[Columns]:
+    pairs = zip(jax.tree.leaves(all_edges(_edge)), jax.tree.leaves(all_edges(_rough_edge)), strict=True)
+    flat = [jnp.where(exact, fine, rough) for fine, rough in pairs]
+    return [(flat[k], flat[k + 1], flat[k + 2]) for k in (0, 3, 6)]
+
+  edges = lax.cond(jnp.all(exact), lambda: all_edges(_edge), mixed)
   limits = functools.reduce(jnp.minimum, zs), functools.reduce(jnp.maximum, zs)
   return edges, _plane(corners, x, y, bits), limits, (y, x)
 
@@ -216,7 +226,7 @@ def visible_surface(
   corner_ids = tuple(faces[:, k] for k in range(3))
   on = jnp.sum(face_mask) >= 0
   corners = once(on, _corners, vertices, corner_ids)
-  columns, tiles, span = _cull(corners, face_mask, two_sided, height, width)
+  columns, tiles, turn, span = _cull(corners, face_mask, two_sided, height, width)
   ends = jnp.cumsum(tiles)
   starts = ends - tiles
 
@@ -229,7 +239,8 @@ def visible_surface(
   def tiles_of(owner, done):
     item = done + jnp.arange(chunk, dtype=jnp.int32)
     corners = _corners(vertices, tuple(take(ids, owner) for ids in corner_ids))
-    edges, plane, limits, (y, x) = _tile_setup(corners, item - take(starts, owner), take(columns, owner), height, width)
+    number = jnp.maximum(item - take(starts, owner), 0)
+    edges, plane, limits, (y, x) = _tile_setup(corners, take(turn, owner), number, take(columns, owner), height, width)
     valid = item < ends[-1]
     (a, b, c), *others = edges
     edges = [(jnp.where(valid, a, 0), jnp.where(valid, b, 0), jnp.where(valid, c, -1)), *others]
@@ -271,8 +282,8 @@ def visibility(
 
 
 def default_chunk(num_faces: int, height: int, width: int) -> int:
-  """Tiles that a scene of this size usually has, so that one round suffices."""
-  return max(num_faces // 2 + height * width // (TILE[0] * TILE[1]) // 2, 64)
+  """Tiles a round: few enough to stay in cache and to waste little in the last one."""
+  return min(max(num_faces // 2 + height * width // (TILE[0] * TILE[1]) // 2, 64), 8192)
 
 
 def attribute_planes(screen: Array, faces: Array, attributes: Array, *, height: int, width: int) -> Array:
