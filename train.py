@@ -6,7 +6,7 @@ Stop it with Ctrl-C; the same command goes on where it was.
 import sys
 from pathlib import Path
 
-from jaxtalk import cli
+from jaxtalk import cli, runtime
 from jaxtalk.core import InputError
 
 PROGRAM = cli.Program(
@@ -29,7 +29,7 @@ def run(args: cli.Arguments) -> int:
   """Builds the config's task and trains it."""
   if not hasattr(args.config_module, "get_task"):
     raise InputError(f"{args.config_path} is not for train.py: it has no get_task(config)")
-  cli.use_compilation_cache()
+  runtime.use_compilation_cache()
   from jaxtalk.training import loop, plan, sharding  # JAX loads here, after the flags are known to be right
 
   task = args.config_module.get_task(args.config)

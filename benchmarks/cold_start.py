@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jaxtalk.clips import runtime
+from jaxtalk import runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "cold_start.json"

@@ -149,16 +149,6 @@ def main(program: Program, action: Callable[[Arguments], int | None], argv: Sequ
     return 0
 
 
-def use_compilation_cache() -> None:
-  """Lets JAX keep compiled programs in the user's cache folder between runs; call before JAX is imported.
-
-  ``JAX_COMPILATION_CACHE_DIR`` in the environment wins.
-  """
-  cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxtalk" / "xla"))
-  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-
-
 def load_config(path: str, root: Path) -> tuple[ConfigDict, ModuleType]:
   """The locked config of ``FILE[:ARG]``, and FILE as a module; it is looked for from here, then from ``root``."""
   file, arg = _config_file(path, root)

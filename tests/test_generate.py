@@ -17,8 +17,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "clips")]
 import fakes  # noqa: E402
 
 import generate  # noqa: E402
-from jaxtalk import cli  # noqa: E402
-from jaxtalk.clips import command, runtime  # noqa: E402
+from jaxtalk import cli, runtime  # noqa: E402
+from jaxtalk.clips import command  # noqa: E402
 from jaxtalk.clips.writer import ClipWriter  # noqa: E402
 
 QUICK = ("--config.size=64", "--config.fps=10")
@@ -246,7 +246,7 @@ def test_a_first_run_is_told_why_it_takes_longer(run, monkeypatch):
 
 def test_a_cache_that_cannot_be_made_is_only_a_warning(tmp_path):
   (tmp_path / "file").write_text("")
-  code = "from jaxtalk.clips import runtime; runtime.setup_jax(); import jax; print(jax.numpy.ones(3).sum())"
+  code = "from jaxtalk import runtime; runtime.setup_jax(); import jax; print(jax.numpy.ones(3).sum())"
   environment = {**os.environ, "JAXTALK_CACHE": str(tmp_path / "file"), "JAX_PLATFORMS": "cpu"}
   done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
   assert done.returncode == 0 and "no compilation cache" in done.stderr and "3.0" in done.stdout

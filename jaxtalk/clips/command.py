@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from jaxtalk import runtime
 from jaxtalk.cli import config_hash, nearest, one_line
-from jaxtalk.clips import folder, pipeline, report, runtime
+from jaxtalk.clips import folder, pipeline, report
 from jaxtalk.clips.plan import Plan
 from jaxtalk.clips.progress import ConsoleProgress
 from jaxtalk.clips.writer import ClipWriter, Outputs

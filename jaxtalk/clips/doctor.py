@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxtalk.clips import marks, runtime
+from jaxtalk import runtime
+from jaxtalk.clips import marks
 from jaxtalk.core import JaxtalkError
 
 REQUIRED = (

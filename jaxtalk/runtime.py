@@ -25,8 +25,8 @@ def num_cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def setup_jax() -> None:
-  """Call once, before anything runs on a device; what cannot be set up is a warning and costs only time."""
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between runs; a folder that cannot be used is a warning and costs only time."""
   import jax  # here, so that importing this module does not load JAX
 
   cache = cache_dir() / "xla"
@@ -36,13 +36,25 @@ def setup_jax() -> None:
       raise PermissionError(13, os.strerror(13))
   except OSError as error:
     warnings.warn(f"no compilation cache in {cache} ({error.strerror}): every run compiles anew", stacklevel=2)
-  else:
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-  chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-  if not chosen:
-    try:
-      jax.config.update("jax_num_cpu_devices", num_cores())  # a CPU "device" a core: frames are shared out over them
-    except RuntimeError:
-      pass  # the program that called us has used its devices already: they stay as they are
+    return
+  jax.config.update("jax_compilation_cache_dir", str(cache))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def one_device_a_core() -> None:
+  """A CPU "device" a core, so that frames are shared out over them; before anything has run on a device."""
+  import jax
+
+  if "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    return
+  try:
+    jax.config.update("jax_num_cpu_devices", num_cores())
+  except RuntimeError:
+    pass  # the program that called us has used its devices already: they stay as they are
+
+
+def setup_jax() -> None:
+  """Both of these: what a program that renders calls once."""
+  use_compilation_cache()
+  one_device_a_core()
