@@ -25,6 +25,7 @@ from jaxtalk.studio.scalp import ScalpRegion
 GARMENT_VERTICES, GARMENT_FACES = 5200, 8200
 HAIR_VERTICES, HAIR_FACES = 9400, 13400
 MAX_VALENCE = 10
+COLLAR_REACH = 0.09  # metres below the top of the clothes within which their inside may be seen
 HAIR_PERIOD = 60.0  # strands in the hair block
 CLOTH_PERIOD = 0.128  # metres of cloth in the cloth block
 
@@ -299,11 +300,13 @@ def build(person: Person) -> HeadModel:
   face_mask = np.concatenate([np.arange(c) < u for c, u in zip(counts, used, strict=True)])
   under = common["under_garment"]
   face_mask[: counts[0]] &= ~np.where(under >= 0, dressed.hidden[under], common["trunk"])
-  # Only hair that hangs below the eyes shows its inside; the rest lies on the head.
+  # Only what stands off the body shows its inside: hair that hangs below the eyes, collars.
   hanging = mane.vertices[mane.faces][:, :, 1].min(1) < 0.0
+  heights = cloth.vertices[cloth.faces][:, :, 1]
+  collar = (heights.max(1) > heights.max() - COLLAR_REACH) & cloth.two_sided
   two_sided = np.concatenate([
     np.isin(common["classes"], [regions.LASH]), np.zeros(counts[1] + counts[2], bool),
-    np.full(counts[3], cloth.two_sided), _pad(hanging, counts[4], "hair"),
+    _pad(collar, counts[3], "clothes"), _pad(hanging, counts[4], "hair"),
   ])  # fmt: skip
   face_class = np.concatenate([
     np.where(common["classes"] == regions.LASH, regions.SKIN, common["classes"]),
