@@ -172,11 +172,13 @@ def interpolate(column: Array, vertex_ids: tuple[Array, Array, Array], weights: 
   return take(column, a) * u + take(column, b) * v + take(column, c) * w
 
 
-def slope(column: Array, vertex_ids: tuple[Array, Array, Array], screen: Array, limit: float) -> tuple[Array, Array]:
-  """Change of a vertex attribute per sample, to the right and down, at points; clipped to ``limit`` either way."""
-  first, *others = (tuple(take(t, k) for t in (screen[:, 0], screen[:, 1], column)) for k in vertex_ids)
-  (dx1, dy1, d1), (dx2, dy2, d2) = (tuple(p - q for p, q in zip(o, first, strict=True)) for o in others)
+def slopes(
+  columns: tuple[Array, ...], vertex_ids: tuple[Array, Array, Array], screen: Array, limit: float
+) -> tuple[tuple[Array, Array], ...]:
+  """Change of vertex attributes (V,) per sample, to the right and down, at points; clipped to ``limit`` either way."""
+  first, *others = (tuple(take(t, k) for t in (screen[:, 0], screen[:, 1], *columns)) for k in vertex_ids)
+  (dx1, dy1, *d1), (dx2, dy2, *d2) = (tuple(p - q for p, q in zip(o, first, strict=True)) for o in others)
   area = dx1 * dy2 - dy1 * dx2
   inverse = 1.0 / jnp.where(area == 0, 1.0, area)
-  right, down = (d1 * dy2 - d2 * dy1) * inverse, (d2 * dx1 - d1 * dx2) * inverse
-  return jnp.clip(right, -limit, limit), jnp.clip(down, -limit, limit)
+  pairs = (((a * dy2 - b * dy1) * inverse, (b * dx1 - a * dx2) * inverse) for a, b in zip(d1, d2, strict=True))
+  return tuple((jnp.clip(right, -limit, limit), jnp.clip(down, -limit, limit)) for right, down in pairs)
