@@ -138,7 +138,7 @@ def probes(lights: LightRig, multiple: int) -> tuple[np.ndarray, np.ndarray]:
   return directions, counts
 
 
-def occlusion(model: HeadModel, rest_frame: Array, directions: Array, counts: Array) -> Array:
+def measure_occlusion(model: HeadModel, rest_frame: Array, directions: Array, counts: Array) -> Array:
   """Sums over directions for each vertex of the resting person (3, V): open sky, whole sky, visible key light."""
   vertices, normals, _, _ = pose(model, rest_frame)
 
@@ -152,25 +152,42 @@ def occlusion(model: HeadModel, rest_frame: Array, directions: Array, counts: Ar
   return lax.scan(add, jnp.zeros((3, len(vertices))), (directions, counts))[0]
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Occlusion:
+  """What reaches each vertex, per channel (V, 3): ``shade`` of the key light, ``openness`` to the sky."""
+
+  shade: Leaf
+  openness: Leaf
+
+
+def soften(model: HeadModel, sums: np.ndarray) -> Occlusion:
+  """The sums (3, V) of `measure_occlusion` as light: shadows on skin have red edges."""
+  open_sky, whole_sky, key_share = sums
+  sky_share = open_sky / np.maximum(whole_sky, 1e-6)
+  wrap = np.asarray(model.wrap)
+  # Light that scatters under the skin leaks into the shadow's edge, red farthest; light that bounces between skin and
+  # skin keeps its red.
+  shade = np.maximum(key_share, 0)[:, None] ** (1 - 0.9 * wrap)
+  openness = np.maximum(sky_share, np.asarray(model.cavity))[:, None] ** (1.25 - wrap)
+  return Occlusion(shade=shade.astype(np.float32), openness=openness.astype(np.float32))
+
+
 def light_vertices(
-  model: HeadModel, lights: LightRig, sky_share: Array, key_share: Array, vertices: Array, normals: Array, eye: Array
+  model: HeadModel, lights: LightRig, occlusion: Occlusion, vertices: Array, normals: Array, eye: Array
 ) -> tuple[Array, Array]:
   """Light that each vertex's albedo reflects (V, 3), and a highlight to add to it (V,)."""
   to_eye = eye[None] - vertices
   to_eye = to_eye / jnp.linalg.norm(to_eye, axis=-1, keepdims=True)
   cosine = (normals @ lights.key_direction)[:, None]
   diffuse = jnp.clip((cosine + model.wrap) / (1 + model.wrap), 0.0, 1.0)
-  # Light that scatters under the skin leaks into the shadow's edge, red farthest.
-  shade = key_share[:, None] ** (1 - 0.9 * model.wrap)
-  lit = lights.key_colour[None] * diffuse * shade
+  lit = lights.key_colour[None] * diffuse * occlusion.shade
   up = (0.5 + 0.5 * normals[:, 1])[:, None]
   ambient = lights.ground[None] + (lights.sky - lights.ground)[None] * up
   fill = jnp.clip(normals @ lights.fill_direction * 0.7 + 0.3, 0.0, 1.0)[:, None] * lights.fill_colour[None]
-  # Light bounces between skin and skin: occlusion takes less red than blue.
-  openness = jnp.maximum(sky_share, model.cavity)[:, None] ** (1.25 - model.wrap)
-  lit = lit + (ambient + fill) * openness
+  lit = lit + (ambient + fill) * occlusion.openness
   grazing = (1 - jnp.clip(jnp.sum(normals * to_eye, -1), 0.0, 1.0)) ** 3
-  rim = grazing * jnp.clip(normals @ lights.rim_direction + 0.25, 0.0, 1.0) * sky_share
+  rim = grazing * jnp.clip(normals @ lights.rim_direction + 0.25, 0.0, 1.0) * occlusion.openness[:, 1]
   lit = (lit + rim[:, None] * lights.rim_colour[None]) * model.gain
 
   half = to_eye + lights.key_direction[None]
@@ -178,5 +195,5 @@ def light_vertices(
   along = jnp.sum(model.tangent * half, -1)
   strand = jnp.clip(1 - along**2, 0.0, 1.0)
   is_hair = jnp.sum(model.tangent**2, -1) > 0.5
-  gleam = (0.05 * strand**18 + 0.05 * strand**90) * jnp.clip(cosine[:, 0] + 0.3, 0, 1) * key_share
+  gleam = (0.05 * strand**18 + 0.05 * strand**90) * jnp.clip(cosine[:, 0] + 0.3, 0, 1) * occlusion.shade[:, 1]
   return lit, jnp.where(is_hair, gleam * model.gain[:, 0], 0.0)

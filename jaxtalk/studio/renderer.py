@@ -42,8 +42,7 @@ class Shot:
   rt: Leaf
   background: Leaf
   lights: lighting.LightRig
-  sky_share: Leaf
-  key_share: Leaf
+  occlusion: lighting.Occlusion
 
 
 def _to_camera(points: Array, rt: Array) -> Array:
@@ -66,7 +65,7 @@ def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps:
   eye = -(shot.rt[:, :3] * shot.rt[:, 3:]).sum(0)
 
   def project(vertices, normals):
-    lit, gleam = lighting.light_vertices(model, shot.lights, shot.sky_share, shot.key_share, vertices, normals, eye)
+    lit, gleam = lighting.light_vertices(model, shot.lights, shot.occlusion, vertices, normals, eye)
     return lit, gleam, _to_samples(_to_camera(vertices, shot.rt), shot.k, SAMPLES)
 
   lit, gleam, screen = raster.once(on, project, vertices, normals)
@@ -151,7 +150,7 @@ def _occlusion_program(mesh: Mesh):
   """Jitted (model, frame, directions, counts) -> (devices, 3, V) partial sums, directions spread over the mesh."""
 
   def local(model, frame, directions, counts):
-    return lighting.occlusion(model, frame, directions, counts)[None]
+    return lighting.measure_occlusion(model, frame, directions, counts)[None]
 
   specs = (P(), P(), P("data"), P("data"))
   return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=False))
@@ -190,13 +189,12 @@ class StudioRenderer:
     k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
     lights = lighting.rig(scene.light)
     mesh = self.mesh()
-    open_sky, whole_sky, key = jax.device_get(
-      _occlusion_program(mesh)(model, rest_frame(), *lighting.probes(lights, mesh.size))
-    ).sum(0)
+    probes = lighting.probes(lights, mesh.size)
+    sums = jax.device_get(_occlusion_program(mesh)(model, rest_frame(), *probes)).sum(0)
     background = backdrop.paint(scene.background, scene.size, seed)
     shot = Shot(
       k=k.astype(np.float32), rt=rt.astype(np.float32), background=background, lights=lights,
-      sky_share=open_sky / np.maximum(whole_sky, 1e-6), key_share=key,
+      occlusion=lighting.soften(jax.device_get(model), sums),
     )  # fmt: skip
     return shot, k, rt
 

@@ -6,11 +6,17 @@ to tiny matrix products and strided copies, which cost several times the arithme
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxtalk.studio import atlas
 from jaxtalk.studio.lighting import LightRig
+
+KNEE = 0.72  # linear light above which the curve bends instead of clipping
+BRIGHTEST = 4.0
 
 
 def texels(packed: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:
@@ -42,14 +48,24 @@ def shade(values: tuple[Array, ...], packed: Array, lights: LightRig, half: Arra
   return red, green, blue
 
 
-def tone_map(linear: Array) -> Array:
-  """Linear light to sRGB in [0, 1], with a soft shoulder above 0.72 instead of a clip."""
-  knee = 0.72
-  over = jnp.maximum(linear - knee, 0.0)
-  x = jnp.where(linear > knee, knee + (1 - knee) * (1 - jnp.exp(-over / (1 - knee))), jnp.maximum(linear, 0.0))
-  return jnp.where(x <= 0.0031308, 12.92 * x, 1.055 * jnp.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
+@functools.lru_cache(maxsize=1)
+def encoding_table() -> np.ndarray:
+  """(8192,) uint8 over the square root of linear light up to ``BRIGHTEST``: sRGB, a soft shoulder above ``KNEE``."""
+  linear = BRIGHTEST * np.linspace(0, 1, 8192) ** 2
+  over = np.maximum(linear - KNEE, 0.0)
+  x = np.where(linear > KNEE, KNEE + (1 - KNEE) * (1 - np.exp(-over / (1 - KNEE))), linear)
+  encoded = np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-6) ** (1 / 2.4) - 0.055)
+  return np.round(np.clip(encoded, 0, 1) * 255).astype(np.uint8)
 
 
 def encode(channels: list[Array]) -> Array:
   """Linear (H, W) channels to a tone-mapped (H, W, 3) uint8 picture."""
-  return jnp.stack([jnp.round(jnp.clip(tone_map(c), 0.0, 1.0) * 255).astype(jnp.uint8) for c in channels], -1)
+  # By table: a power and an exponential for every value would cost more than all the shading.
+  table = jnp.asarray(encoding_table())
+  levels = len(encoding_table()) - 1
+
+  def look_up(c: Array) -> Array:
+    place = jnp.sqrt(jnp.clip(c * (1 / BRIGHTEST), 0.0, 1.0)) * levels
+    return table[jnp.round(place).astype(jnp.int32)]
+
+  return jnp.stack([look_up(c) for c in channels], -1)
