@@ -10,6 +10,7 @@ Samples of the background need no point. Shading per surface and pixel is the id
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def find(
   height, width = ids.shape[0] // factor, ids.shape[1] // factor
   num, samples = height * width, factor * factor
   on = jnp.sum(ids[0]) < 2**30
-  own, z, group = once(on, lambda *a: _gather_cells(*a, factor), ids, inverse_depth, face_group)
+  own, z, group = once(on, functools.partial(_gather_cells, factor=factor), ids, inverse_depth, face_group)
   leads = _leaders(own, z, group, fine, jump)
   counts = [sum(on_it.astype(jnp.int32) for on_it in row[k:]) for k, row in enumerate(leads)]
   pixel = jnp.arange(num, dtype=jnp.int32)

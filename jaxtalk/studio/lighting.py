@@ -173,27 +173,38 @@ def soften(model: HeadModel, sums: np.ndarray) -> Occlusion:
   return Occlusion(shade=shade.astype(np.float32), openness=openness.astype(np.float32))
 
 
+Columns = tuple[Array, Array, Array]
+
+
+def dot(a: Columns, b: Columns) -> Array:
+  """Of vectors given by column; rows of three would make XLA on CPU fall back to tiny matrix products."""
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def light_vertices(
   model: HeadModel, lights: LightRig, occlusion: Occlusion, vertices: Array, normals: Array, eye: Array
-) -> tuple[Array, Array]:
-  """Light that each vertex's albedo reflects (V, 3), and a highlight to add to it (V,)."""
-  to_eye = eye[None] - vertices
-  to_eye = to_eye / jnp.linalg.norm(to_eye, axis=-1, keepdims=True)
-  cosine = (normals @ lights.key_direction)[:, None]
-  diffuse = jnp.clip((cosine + model.wrap) / (1 + model.wrap), 0.0, 1.0)
-  lit = lights.key_colour[None] * diffuse * occlusion.shade
-  up = (0.5 + 0.5 * normals[:, 1])[:, None]
-  ambient = lights.ground[None] + (lights.sky - lights.ground)[None] * up
-  fill = jnp.clip(normals @ lights.fill_direction * 0.7 + 0.3, 0.0, 1.0)[:, None] * lights.fill_colour[None]
-  lit = lit + (ambient + fill) * occlusion.openness
-  grazing = (1 - jnp.clip(jnp.sum(normals * to_eye, -1), 0.0, 1.0)) ** 3
-  rim = grazing * jnp.clip(normals @ lights.rim_direction + 0.25, 0.0, 1.0) * occlusion.openness[:, 1]
-  lit = (lit + rim[:, None] * lights.rim_colour[None]) * model.gain
+) -> tuple[Columns, Array]:
+  """Light that each vertex's albedo reflects (three times (V,)), and a highlight to add to it (V,)."""
+  n = (normals[:, 0], normals[:, 1], normals[:, 2])
+  to_eye = (eye[0] - vertices[:, 0], eye[1] - vertices[:, 1], eye[2] - vertices[:, 2])
+  near = lax.rsqrt(dot(to_eye, to_eye))
+  to_eye = (to_eye[0] * near, to_eye[1] * near, to_eye[2] * near)
+  key, fill_from, rim_from = (tuple(d) for d in (lights.key_direction, lights.fill_direction, lights.rim_direction))
+  cosine = dot(n, key)
+  up = 0.5 + 0.5 * n[1]
+  fill = jnp.clip(0.7 * dot(n, fill_from) + 0.3, 0.0, 1.0)
+  grazing = (1 - jnp.clip(dot(n, to_eye), 0.0, 1.0)) ** 3
+  rim = grazing * jnp.clip(dot(n, rim_from) + 0.25, 0.0, 1.0) * occlusion.openness[:, 1]
 
-  half = to_eye + lights.key_direction[None]
-  half = half / jnp.linalg.norm(half, axis=-1, keepdims=True)
-  along = jnp.sum(model.tangent * half, -1)
-  strand = jnp.clip(1 - along**2, 0.0, 1.0)
-  is_hair = jnp.sum(model.tangent**2, -1) > 0.5
-  gleam = (0.05 * strand**18 + 0.05 * strand**90) * jnp.clip(cosine[:, 0] + 0.3, 0, 1) * occlusion.shade[:, 1]
-  return lit, jnp.where(is_hair, gleam * model.gain[:, 0], 0.0)
+  def channel(c: int) -> Array:
+    wrap = model.wrap[:, c]
+    diffuse = jnp.clip((cosine + wrap) / (1 + wrap), 0.0, 1.0) * occlusion.shade[:, c] * lights.key_colour[c]
+    ambient = lights.ground[c] + (lights.sky[c] - lights.ground[c]) * up + fill * lights.fill_colour[c]
+    return (diffuse + ambient * occlusion.openness[:, c] + rim * lights.rim_colour[c]) * model.gain[:, c]
+
+  half = (to_eye[0] + key[0], to_eye[1] + key[1], to_eye[2] + key[2])
+  tangent = (model.tangent[:, 0], model.tangent[:, 1], model.tangent[:, 2])
+  strand = jnp.clip(1 - dot(tangent, half) ** 2 / dot(half, half), 0.0, 1.0)
+  gleam = (0.05 * strand**18 + 0.05 * strand**90) * jnp.clip(cosine + 0.3, 0, 1) * occlusion.shade[:, 1]
+  is_hair = dot(tangent, tangent) > 0.5
+  return (channel(0), channel(1), channel(2)), jnp.where(is_hair, gleam * model.gain[:, 0], 0.0)

@@ -24,11 +24,12 @@ def _cross(a: Array, b: Array) -> Array:
 def turn_about(points: Array, axis_angle: Array, share: Array) -> Array:
   """Rotates rows (V, 3) by ``share`` (V,) of one rotation (Rodrigues)."""
   angle = jnp.sqrt(jnp.maximum(jnp.sum(axis_angle**2), 1e-12))
-  axis = axis_angle / angle
-  theta = (share * angle)[:, None]
-  axis = jnp.broadcast_to(axis[None], points.shape)
-  cross = _cross(axis, points)
-  return points + jnp.sin(theta) * cross + (1 - jnp.cos(theta)) * _cross(axis, cross)
+  kx, ky, kz = axis_angle / angle
+  x, y, z = (points[:, i] for i in range(3))
+  sine, rest = jnp.sin(share * angle), 1 - jnp.cos(share * angle)
+  cx, cy, cz = ky * z - kz * y, kz * x - kx * z, kx * y - ky * x
+  dx, dy, dz = ky * cz - kz * cy, kz * cx - kx * cz, kx * cy - ky * cx
+  return jnp.stack([x + sine * cx + rest * dx, y + sine * cy + rest * dy, z + sine * cz + rest * dz], -1)
 
 
 def _unit(v: Array) -> Array:

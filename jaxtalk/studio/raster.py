@@ -54,7 +54,8 @@ def take(rows: Array, index: Array) -> Array:
 
 def _corners(vertices: Columns, corner_ids: Columns) -> tuple[Columns, Columns, Columns]:
   """Columns of the three corners of faces."""
-  first, second, third = (tuple(take(column, ids) for column in vertices) for ids in corner_ids)
+  x, y, z = vertices
+  first, second, third = ((take(x, ids), take(y, ids), take(z, ids)) for ids in corner_ids)
   return first, second, third
 
 
@@ -238,7 +239,8 @@ def visible_surface(
 
   def tiles_of(owner, done):
     item = done + jnp.arange(chunk, dtype=jnp.int32)
-    corners = _corners(vertices, tuple(take(ids, owner) for ids in corner_ids))
+    first, second, third = (take(ids, owner) for ids in corner_ids)
+    corners = _corners(vertices, (first, second, third))
     number = jnp.maximum(item - take(starts, owner), 0)
     edges, plane, limits, (y, x) = _tile_setup(corners, take(turn, owner), number, take(columns, owner), height, width)
     valid = item < ends[-1]

@@ -45,16 +45,16 @@ class Shot:
   occlusion: lighting.Occlusion
 
 
-def _to_camera(points: Array, rt: Array) -> Array:
-  return points @ rt[:, :3].T + rt[None, :, 3]
-
-
-def _to_samples(points: Array, k: Array, factor: int) -> Array:
-  """Camera-space points (..., 3) to (..., 3): sample x, sample y, 1 / depth."""
-  inverse = 1.0 / jnp.where(points[..., 2] > 0.05, points[..., 2], -1.0)
-  pixel = points[..., :2] * inverse[..., None] * jnp.array([k[0, 0], k[1, 1]])[None] + k[None, :2, 2]
-  # The centre of pixel 0 lies between samples 0 .. factor - 1.
-  return jnp.concatenate([pixel * factor + (factor - 1) / 2, inverse[..., None]], -1)
+def _to_samples(points: Array, shot: Shot) -> Array:
+  """World points (V, 3) to (V, 3): sample x, sample y, 1 / depth."""
+  px, py, pz = (points[:, i] for i in range(3))
+  x, y, z = (r[0] * px + r[1] * py + r[2] * pz + r[3] for r in shot.rt)
+  inverse = 1.0 / jnp.where(z > 0.05, z, -1.0)
+  # The centre of pixel 0 lies between samples 0 .. SAMPLES - 1.
+  offset = (SAMPLES - 1) / 2
+  column = (x * inverse * shot.k[0, 0] + shot.k[0, 2]) * SAMPLES + offset
+  row = (y * inverse * shot.k[1, 1] + shot.k[1, 2]) * SAMPLES + offset
+  return jnp.stack([column, row, inverse], -1)
 
 
 def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps: tuple[str, ...]) -> dict[str, Array]:
@@ -66,14 +66,14 @@ def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps:
 
   def project(vertices, normals):
     lit, gleam = lighting.light_vertices(model, shot.lights, shot.occlusion, vertices, normals, eye)
-    return lit, gleam, _to_samples(_to_camera(vertices, shot.rt), shot.k, SAMPLES)
+    return lit, gleam, _to_samples(vertices, shot)
 
   lit, gleam, screen = raster.once(on, project, vertices, normals)
   ids, inverse = raster.visible_surface(
     screen, model.faces, model.face_mask, height=n, width=n, face_two_sided=model.two_sided
   )
   points = fragments.find(ids, inverse, model.face_class, factor=SAMPLES, budget=int(size * size * MORE_POINTS))
-  columns = (*uv.T, *lit.T, *normals.T, model.gloss, model.shine, gleam)
+  columns = (*uv.T, *lit, *normals.T, model.gloss, model.shine, gleam)
   half = eye / jnp.linalg.norm(eye) + shot.lights.key_direction
   half = half / jnp.linalg.norm(half)
 
@@ -89,7 +89,7 @@ def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps:
   out |= raster.once(on, functools.partial(_maps, model, shot, maps=maps), ids, screen, normals)
 
   out["lm3d_m"] = jnp.concatenate([vertices[model.landmarks], pupils])
-  at = _to_samples(_to_camera(out["lm3d_m"], shot.rt), shot.k, SAMPLES)
+  at = _to_samples(out["lm3d_m"], shot)
   out["visible"] = _visible(at, inverse, n)
   solid = (model.turn[: model.units.shape[1]] > 0.95)[:, None]
   pixel = (screen[: model.units.shape[1], :2] - (SAMPLES - 1) / 2) / SAMPLES
@@ -114,7 +114,9 @@ def _maps(model: HeadModel, shot: Shot, ids: Array, screen: Array, normals: Arra
     inverse = fragments.interpolate(screen[:, 2], at, weights)
     out["depth"] = jnp.where(covered, 1.0 / jnp.maximum(inverse, 1e-6), 0.0)
   if "normals" in maps:
-    world = [fragments.interpolate(normals[:, i], at, weights) for i in range(3)]
+    columns = (normals[:, 0], normals[:, 1], normals[:, 2])
+    on = jnp.isfinite(shot.k[0, 0])
+    world = raster.once(on, lambda c: tuple(fragments.interpolate(t, at, weights) for t in c), columns)
     length = jnp.sqrt(jnp.maximum(sum(c * c for c in world), 1e-12))
     facing = [sum(shot.rt[r, i] * world[i] for i in range(3)) / length for r in range(3)]
     out["normals"] = jnp.where(covered[..., None], jnp.stack(facing, -1), 0.0)
