@@ -20,7 +20,7 @@ from jax import Array, lax
 from jaxtalk.core import InputError, Light
 from jaxtalk.studio.model import HeadModel, Leaf
 from jaxtalk.studio.pose import pose
-from jaxtalk.studio.raster import attribute_planes, interpolate, visibility
+from jaxtalk.studio.raster import visible_surface
 
 GRID = 144  # samples across a shadow map
 REACH = 0.36  # metres from the head's middle that a shadow map sees
@@ -104,10 +104,8 @@ def seen_from(vertices: Array, normals: Array, faces: Array, mask: Array, two_si
     return jnp.stack([q[:, 0] * scale + GRID / 2, GRID / 2 - q[:, 1] * scale, q[:, 2] + 10.0], 1)
 
   screen = to_screen(vertices)
-  ids = visibility(screen, faces, mask, height=GRID, width=GRID, face_two_sided=two_sided)
-  planes = attribute_planes(screen, faces, screen[:, 2:], height=GRID, width=GRID)
-  y, x = jnp.meshgrid(jnp.arange(GRID, dtype=jnp.float32), jnp.arange(GRID, dtype=jnp.float32), indexing="ij")
-  depth = interpolate(planes, ids, x, y)[..., 0]
+  # From far away depth itself is linear over the screen; it is 0 where nothing is.
+  _, depth = visible_surface(screen, faces, mask, height=GRID, width=GRID, face_two_sided=two_sided)
   probe = to_screen(vertices + normals * BIAS + d[None] * BIAS)
   base = jnp.floor(probe[:, :2]).astype(jnp.int32)
   fraction = probe[:, :2] - base

@@ -1,4 +1,4 @@
-"""Triangle visibility and interpolation in plain JAX: static shapes, no callbacks, the same on CPU, GPU and TPU.
+"""Triangle visibility in plain JAX: static shapes, no callbacks, the same on CPU, GPU and TPU.
 
 How it works. Vertices are snapped to a fixed-point grid, so that coverage is decided in exact 32-bit integers: every
 sample inside a mesh without holes belongs to exactly one front triangle (a shared edge is owned by one side). The
@@ -8,8 +8,7 @@ triangle below). A triangle of any size is thus a number of tiles, and nothing i
 Samples are at integer coordinates, x to the right, y down. Everything is one array per coordinate ("structure of
 arrays"), which XLA:CPU turns into vector code.
 
-Edge functions: Pineda, "A parallel algorithm for polygon rasterization" (SIGGRAPH 1988). Attributes as planes over the
-screen: Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates" (1997).
+Edge functions: Pineda, "A parallel algorithm for polygon rasterization" (SIGGRAPH 1988).
 """
 
 from __future__ import annotations
@@ -286,63 +285,3 @@ def visibility(
 def default_chunk(num_faces: int, height: int, width: int) -> int:
   """Tiles a round: few enough to stay in cache and to waste little in the last one."""
   return min(max(num_faces // 2 + height * width // (TILE[0] * TILE[1]) // 2, 64), 8192)
-
-
-def attribute_planes(screen: Array, faces: Array, attributes: Array, *, height: int, width: int) -> Array:
-  """Attributes as affine functions of the sample position, one per face.
-
-  Args:
-    screen: (V, 3) as for ``visibility``.
-    faces: (F, 3) int32.
-    attributes: (V, A) float32, taken as linear over the screen; include ``screen[:, 2:]``, and multiply the others
-      by it, for perspective-correct values (see ``interpolate``).
-    height: rows of samples (they set the snapping grid).
-    width: columns of samples.
-
-  Returns:
-    (F, A, 3): the value at sample (x, y) is ``p[0] * x + p[1] * y + p[2]``. Faces thinner than 1/32 of a sample, whose
-    gradients mean nothing, are constant at their mean.
-  """
-  bits = fixed_point_bits(height, width)
-  v = take(jnp.stack(_snap(screen, bits)[:2], axis=1), faces) * 2.0**-bits
-  f1, f2 = v[:, 1] - v[:, 0], v[:, 2] - v[:, 0]
-  area = f1[:, 0] * f2[:, 1] - f1[:, 1] * f2[:, 0]
-  longest = jnp.max(jnp.abs(jnp.concatenate([f1, f2, f2 - f1], axis=1)), axis=1)
-  thin = jnp.abs(area) <= longest / 32
-  inverse = jnp.where(thin, 0.0, 1.0 / jnp.where(thin, 1.0, area))[:, None]
-  corner = take(attributes, faces)
-  d1, d2 = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-  px = (d1 * f2[:, 1:2] - d2 * f1[:, 1:2]) * inverse
-  py = (d2 * f1[:, 0:1] - d1 * f2[:, 0:1]) * inverse
-  centre = jnp.mean(v, axis=1)
-  constant = jnp.mean(corner, axis=1) - px * centre[:, 0:1] - py * centre[:, 1:2]
-  return jnp.stack([px, py, constant], axis=-1)
-
-
-def interpolate(planes: Array, triangle_ids: Array, x: Array, y: Array, *, one_over_depth: int | None = None) -> Array:
-  """Values of attribute planes at points.
-
-  Args:
-    planes: (F, A, 3) from ``attribute_planes``.
-    triangle_ids: (...,) int32 from ``visibility``; -1 gives zeros.
-    x: (...,) float32 sample coordinates; may lie between samples.
-    y: (...,) the same.
-    one_over_depth: index of the attribute that is 1/depth. If given, all attributes are divided by it and it becomes
-      depth: exact perspective when the others were multiplied by 1/depth at the vertices.
-
-  Returns:
-    (..., A) float32.
-  """
-  p = take(planes, jnp.maximum(triangle_ids, 0))
-  values = p[..., 0] * x[..., None] + p[..., 1] * y[..., None] + p[..., 2]
-  if one_over_depth is not None:
-    depth = 1.0 / jnp.maximum(values[..., one_over_depth], 1e-9)
-    is_depth = jnp.arange(values.shape[-1]) == one_over_depth
-    values = jnp.where(is_depth, depth[..., None], values * depth[..., None])
-  return jnp.where((triangle_ids >= 0)[..., None], values, 0.0)
-
-
-def resolve(samples: Array, factor: int) -> Array:
-  """Box filter of (factor * H, factor * W, C) samples, with colour premultiplied by alpha, to (H, W, C) pixels."""
-  height, width, channels = samples.shape[0] // factor, samples.shape[1] // factor, samples.shape[2]
-  return jnp.mean(samples.reshape(height, factor, width, factor, channels), axis=(1, 3))

@@ -208,39 +208,3 @@ def test_same_bytes_batched_mapped_and_sharded_and_compiled_once():
     jax.shard_map(lambda s: jax.lax.map(one, s), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
   )
   np.testing.assert_array_equal(mapped(spread), expected)
-
-
-def test_interpolation_is_affine_and_perspective_is_exact():
-  """Attributes linear over the screen come back exactly; depth and texture of a tilted plane after division too."""
-  corners = np.array([[-0.4, -0.3, 0.3], [0.5, -0.2, -0.5], [0.0, 0.5, 0.1]])
-  screen = project(corners, 96)
-  faces, yes = np.array([[0, 1, 2]], np.int32), np.ones(1, bool)
-  uv = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-  attributes = np.concatenate([uv * screen[:, 2:], screen[:, 2:], screen[:, :1]], axis=1).astype(np.float32)
-  planes = raster.attribute_planes(screen, faces, attributes, height=96, width=96)
-  ids = visibility(screen, faces, yes, yes, height=96, width=96)
-  y, x = np.mgrid[:96, :96].astype(np.float32)
-  values = np.asarray(raster.interpolate(planes, ids, x, y, one_over_depth=2))
-  inside = np.asarray(ids) >= 0
-  u, v, depth = values[inside][:, 0], values[inside][:, 1], values[inside][:, 2]
-  point = corners[0] + u[:, None] * (corners[1] - corners[0]) + v[:, None] * (corners[2] - corners[0])
-  again = project(point, 96)
-  np.testing.assert_allclose(again[:, 0], x[inside], atol=0.01)
-  np.testing.assert_allclose(again[:, 1], y[inside], atol=0.01)
-  np.testing.assert_allclose(1 / again[:, 2], depth, rtol=2e-5)
-  affine = np.asarray(raster.interpolate(planes, ids, x, y))
-  np.testing.assert_allclose(affine[inside][:, 3], x[inside], atol=0.01)
-  assert np.all(affine[~inside] == 0)
-
-
-def test_degenerate_faces_have_finite_planes():
-  screen = np.array([[1, 1, 1], [5, 5, 1], [9, 9, 1], [1, 1, 1]], np.float32)
-  planes = raster.attribute_planes(screen, np.array([[0, 1, 2], [0, 3, 0]]), screen, height=16, width=16)
-  assert np.all(np.isfinite(planes))
-
-
-def test_resolve_is_the_mean_of_the_samples_of_a_pixel():
-  samples = np.random.default_rng(0).random((6, 10, 4)).astype(np.float32)
-  pixels = raster.resolve(samples, 2)
-  assert pixels.shape == (3, 5, 4)
-  np.testing.assert_allclose(pixels[1, 2], samples[2:4, 4:6].mean(axis=(0, 1)), rtol=1e-6)
