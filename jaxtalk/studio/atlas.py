@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from jaxtalk.core import Person
-from jaxtalk.studio import landmarks
+from jaxtalk.studio.eyes import IRIS_SIN
 from jaxtalk.studio.head import load_asset
 from jaxtalk.studio.person import CLOTHES_COLOURS, EYE_COLOURS, HAIR_COLOURS, SKIN_TONES
 
@@ -246,8 +246,6 @@ def paint_skin(person: Person, rng: np.random.Generator) -> np.ndarray:
 
 def paint_eye(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   """(BLOCK, BLOCK, 3) linear: sclera, limbal ring, iris with fibres, pupil; coordinates as in `eyes.posed`, +-1.4."""
-  from jaxtalk.studio.eyes import IRIS_SIN
-
   axis = (np.arange(BLOCK) + 0.5) / BLOCK * 2.8 - 1.4
   x, y = np.meshgrid(axis, -axis)
   r, angle = np.hypot(x, y) / IRIS_SIN, np.arctan2(y, x)
@@ -330,6 +328,3 @@ def paint(person: Person) -> np.ndarray:
   # Square-root coding: eight bits suffice, and decoding is one multiplication.
   rgb = np.round(np.sqrt(np.clip(canvas, 0, 1)) * 255).astype(np.uint32)
   return rgb[..., 0] | rgb[..., 1] << 8 | rgb[..., 2] << 16
-
-
-__all__ = ["SIZE", "base_about_eyes", "landmarks", "paint", "skin_uv", "swatch_uv", "to_linear", "to_srgb"]

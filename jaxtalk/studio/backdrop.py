@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from jaxtalk.core import InputError
 from jaxtalk.studio.atlas import to_linear
@@ -28,8 +28,6 @@ def _gradient(size: int, palette, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_blurred(image: np.ndarray, blur: float, draw) -> np.ndarray:
-  from PIL import ImageDraw
-
   canvas = Image.fromarray(image.clip(0, 255).astype(np.uint8))
   draw(ImageDraw.Draw(canvas))
   return np.asarray(canvas.filter(ImageFilter.GaussianBlur(blur)), float)
