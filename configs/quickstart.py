@@ -3,7 +3,7 @@
 Every clip is a function of ``seed`` and its number: what is left unset (None) is drawn from them, so another seed is
 another child, sentence, mood and camera, and a set value pins that one thing and nothing else.
 
-Cost: about a minute on two laptop cores the first time (JAX compiles), some ten seconds after that.
+Cost: a quarter of a minute on two cores the first time (JAX compiles), half of that afterwards.
 
   python generate.py
   python generate.py --config.text="I found a snail in the garden!" --config.person.age=6 --config.person.gender=girl
