@@ -171,15 +171,3 @@ def interpolate(column: Array, vertex_ids: tuple[Array, Array, Array], weights: 
   """One vertex attribute (V,) at points, linear over the screen."""
   (a, b, c), (u, v, w) = vertex_ids, weights
   return take(column, a) * u + take(column, b) * v + take(column, c) * w
-
-
-def slopes(
-  columns: tuple[Array, ...], vertex_ids: tuple[Array, Array, Array], screen: Array, limit: float
-) -> tuple[tuple[Array, Array], ...]:
-  """Change of vertex attributes (V,) per sample, to the right and down, at points; clipped to ``limit`` either way."""
-  first, *others = (tuple(take(t, k) for t in (screen[:, 0], screen[:, 1], *columns)) for k in vertex_ids)
-  (dx1, dy1, *d1), (dx2, dy2, *d2) = (tuple(p - q for p, q in zip(o, first, strict=True)) for o in others)
-  area = dx1 * dy2 - dy1 * dx2
-  inverse = 1.0 / jnp.where(area == 0, 1.0, area)
-  pairs = (((a * dy2 - b * dy1) * inverse, (b * dx1 - a * dx2) * inverse) for a, b in zip(d1, d2, strict=True))
-  return tuple((jnp.clip(right, -limit, limit), jnp.clip(down, -limit, limit)) for right, down in pairs)

@@ -71,16 +71,12 @@ def test_empty_picture():
   np.testing.assert_array_equal(fragments.mix(jnp.full(H * W + 8, 5.0), background, spots), background)
 
 
-def test_attributes_and_slopes_of_an_affine_function():
+def test_attributes_of_an_affine_function():
   screen = np.array([[1, 2, 1], [30, 4, 1], [9, 40, 1]], np.float32)
   column = 2 * screen[:, 0] - 0.5 * screen[:, 1] + 3
   x, y = np.array([12.0, 10.5], np.float32), np.array([11.0, 14.5], np.float32)
   corners, weights = fragments.corners(screen, np.array([[0, 1, 2]]), np.zeros(2, np.int32), x, y)
   np.testing.assert_allclose(fragments.interpolate(column, corners, weights), 2 * x - 0.5 * y + 3, rtol=1e-5)
-  (own,) = fragments.slopes((column,), corners, screen, 100.0)
-  np.testing.assert_allclose(own[0], 2.0, rtol=1e-4)
-  np.testing.assert_allclose(own[1], -0.5, rtol=1e-4)
-  assert np.all(fragments.slopes((column, column), corners, screen, 1.5)[1][0] == 1.5)
 
 
 def test_points_outside_their_face_move_to_its_border_or_continue_the_plane():
