@@ -7,12 +7,11 @@ lips, hiss brings the teeth together, and sharp dips of loudness inside speech c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from jaxtalk.core import Emotion, Motion, MotionStyle, Speech
+from jaxtalk.core import Motion, Speech
 from jaxtalk.motion import articulation, cues, curves, mouth, performance, procedural
 from jaxtalk.motion.performance import Manner, MouthPlan
 from jaxtalk.speech import prosody
@@ -21,42 +20,20 @@ _HOP = 0.01
 _AUDIBLE_DB = -55.0
 
 
-class AudioAnimator:
+class AudioAnimator(performance.OneByOne):
   """Animates any recording from its energy and spectrum alone; phones are ignored."""
 
-  def animate(
-    self,
-    speeches: Sequence[Speech],
-    *,
-    fps: Fraction,
-    seeds: Sequence[int],
-    emotions: Sequence[Emotion],
-    styles: Sequence[MotionStyle],
-    ages: Sequence[float],
-  ) -> list[Motion]:
-    """One motion in ``spaces.ARKIT`` for each speech."""
-    return performance.animate_each(animate_one, speeches, fps, seeds, emotions, styles, ages)
+  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+    """The motion of one recording."""
+    return animate_one(speech, fps, manner)
 
 
-class AutoAnimator:
+class AutoAnimator(performance.OneByOne):
   """The procedural animator where phones are known, the audio-driven one where they are not; clip by clip."""
 
-  def animate(
-    self,
-    speeches: Sequence[Speech],
-    *,
-    fps: Fraction,
-    seeds: Sequence[int],
-    emotions: Sequence[Emotion],
-    styles: Sequence[MotionStyle],
-    ages: Sequence[float],
-  ) -> list[Motion]:
-    """One motion in ``spaces.ARKIT`` for each speech."""
-    return performance.animate_each(_animate_by_phones_if_known, speeches, fps, seeds, emotions, styles, ages)
-
-
-def _animate_by_phones_if_known(speech: Speech, fps: Fraction, manner: Manner) -> Motion:
-  return (procedural.animate_one if speech.phones else animate_one)(speech, fps, manner)
+  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+    """The motion of one speech or recording."""
+    return (procedural.animate_one if speech.phones else animate_one)(speech, fps, manner)
 
 
 def animate_one(speech: Speech, fps: Fraction, manner: Manner) -> Motion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -50,26 +50,34 @@ def frame_times(count: int, fps: Fraction) -> np.ndarray:
   return (np.arange(count) + 0.5) / float(fps)
 
 
-def animate_each(
-  one: Callable[[Speech, Fraction, Manner], Motion],
-  speeches: Sequence[Speech],
-  fps: Fraction,
-  seeds: Sequence[int],
-  emotions: Sequence[Emotion],
-  styles: Sequence[MotionStyle],
-  ages: Sequence[float],
-) -> list[Motion]:
-  """Runs ``one`` over a batch, in order; InputError for columns of other lengths and speech that has no sound."""
-  for column in (seeds, emotions, styles, ages):
-    if len(column) != len(speeches):
-      raise InputError(f"animate got {len(speeches)} speeches and {len(column)} seeds, emotions, styles or ages")
-  for i, speech in enumerate(speeches):
-    if not len(speech.waveform):
-      raise InputError(f"speech {i} is empty: there is nothing to animate")
-    if not np.isfinite(speech.waveform).all():
-      raise InputError(f"speech {i} has samples that are NaN or infinite: repair the recording")
-  columns = zip(speeches, seeds, emotions, styles, ages, strict=True)
-  return [one(s, fps, Manner(seed=k, emotion=e, style=m, age=a)) for s, k, e, m, a in columns]
+class OneByOne:
+  """Base of animators (`core.Animator`) that make each motion by itself: they bring ``animate_one``."""
+
+  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+    """The motion of one speech."""
+    raise NotImplementedError
+
+  def animate(
+    self,
+    speeches: Sequence[Speech],
+    *,
+    fps: Fraction,
+    seeds: Sequence[int],
+    emotions: Sequence[Emotion],
+    styles: Sequence[MotionStyle],
+    ages: Sequence[float],
+  ) -> list[Motion]:
+    """One motion in ``spaces.ARKIT`` for each speech, in order; InputError for columns of other lengths, no sound."""
+    for column in (seeds, emotions, styles, ages):
+      if len(column) != len(speeches):
+        raise InputError(f"animate got {len(speeches)} speeches and {len(column)} seeds, emotions, styles or ages")
+    for i, speech in enumerate(speeches):
+      if not len(speech.waveform):
+        raise InputError(f"speech {i} is empty: there is nothing to animate")
+      if not np.isfinite(speech.waveform).all():
+        raise InputError(f"speech {i} has samples that are NaN or infinite: repair the recording")
+    columns = zip(speeches, seeds, emotions, styles, ages, strict=True)
+    return [self.animate_one(s, fps, Manner(seed=k, emotion=e, style=m, age=a)) for s, k, e, m, a in columns]
 
 
 def perform(t: np.ndarray, plan: MouthPlan, cues: Cues, manner: Manner, fps: Fraction) -> Motion:

@@ -7,26 +7,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from jaxtalk.core import Emotion, InputError, Motion, MotionStyle, Phone, Speech
+from jaxtalk.core import InputError, Motion, Phone, Speech
 from jaxtalk.motion import articulation, cues, performance
 from jaxtalk.motion.performance import Manner, MouthPlan
 
 
-class ProceduralAnimator:
+class ProceduralAnimator(performance.OneByOne):
   """Animates speech whose phones are known; see ``articulation`` for the mouth and ``performance`` for the rest."""
 
-  def animate(
-    self,
-    speeches: Sequence[Speech],
-    *,
-    fps: Fraction,
-    seeds: Sequence[int],
-    emotions: Sequence[Emotion],
-    styles: Sequence[MotionStyle],
-    ages: Sequence[float],
-  ) -> list[Motion]:
-    """One motion in ``spaces.ARKIT`` for each speech; InputError if a speech has no phones."""
-    return performance.animate_each(animate_one, speeches, fps, seeds, emotions, styles, ages)
+  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
+    """The motion of one speech."""
+    return animate_one(speech, fps, manner)
 
 
 def animate_one(speech: Speech, fps: Fraction, manner: Manner) -> Motion:

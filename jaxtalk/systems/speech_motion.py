@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxtalk.core import Emotion, MissingAssetError, Motion, MotionStyle, Speech
+from jaxtalk.core import MissingAssetError, Motion, Speech
 from jaxtalk.data.spoken import at_rate
 from jaxtalk.encoders.logmel import LogMel
 from jaxtalk.motion import cues, curves, mouth, performance
@@ -121,7 +121,7 @@ def hear(params: Mapping[str, Any], speech: Speech, net: SpeechMotionNet) -> Cur
   return Curves(np.concatenate(values)[:frames])
 
 
-class SpeechMotionAnimator:
+class SpeechMotionAnimator(performance.OneByOne):
   """Animates recordings with the learned mouth; phones are ignored.
 
   Args:
@@ -133,19 +133,6 @@ class SpeechMotionAnimator:
 
   def __init__(self, weights: Path | None = None):
     self._net, self._params = load_weights(weights or WEIGHTS)
-
-  def animate(
-    self,
-    speeches: Sequence[Speech],
-    *,
-    fps: Fraction,
-    seeds: Sequence[int],
-    emotions: Sequence[Emotion],
-    styles: Sequence[MotionStyle],
-    ages: Sequence[float],
-  ) -> list[Motion]:
-    """One motion in ``spaces.ARKIT`` for each speech."""
-    return performance.animate_each(self.animate_one, speeches, fps, seeds, emotions, styles, ages)
 
   def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
     """The motion of one recording."""
