@@ -1,0 +1,145 @@
+"""Sampled latent codes with labels that an attribute model read off their pictures.
+
+The model is anything with ``predict(images) -> {name: values}``: the built-in one, taught by the studio's exact labels,
+or a user's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxtalk.core import InputError, MissingAssetError
+from jaxtalk.stylegan2.directions import Origin
+
+
+class Labeller(Protocol):
+  """An attribute model: (N, H, W, C) uint8 pictures to name -> (N,) values."""
+
+  def predict(self, images: np.ndarray) -> Mapping[str, np.ndarray]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedLabeller:
+  """A labeller, its name, and a digest of what it was made from."""
+
+  model: Labeller
+  name: str
+  sha256: str
+
+  def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    """name -> (N,) float64; InputError unless every attribute has a finite value for every picture."""
+    out = {name: np.asarray(values, np.float64) for name, values in self.model.predict(images).items()}
+    bad = [name for name, values in out.items() if values.shape != (len(images),) or not np.isfinite(values).all()]
+    if bad or not out:
+      raise InputError(f"labeller {self.name}: no finite value a picture for {', '.join(bad) or 'any attribute'}")
+    return out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelledLatents:
+  """Sampled codes and what the labeller sees in their pictures.
+
+  Attributes:
+    w: (N, w_dim) float32, not truncated.
+    labels: name -> (N,) float64.
+    classes: (N,) class index of a conditional network, else zeros.
+    num_ws: codes of the network.
+    network: SHA-256 of its parameters.
+    seed: of the sampler.
+    labeller, labeller_sha256: who labelled.
+  """
+
+  w: np.ndarray
+  labels: Mapping[str, np.ndarray]
+  classes: np.ndarray
+  num_ws: int
+  network: str
+  seed: int
+  labeller: str
+  labeller_sha256: str
+
+  def label(self, name: str) -> np.ndarray:
+    """(N,) values of an attribute; InputError names those there are."""
+    if name not in self.labels:
+      raise InputError(f"no attribute {name!r}: labeller {self.labeller} gives {', '.join(sorted(self.labels))}")
+    return self.labels[name]
+
+  def within_classes(self, values: np.ndarray) -> np.ndarray:
+    """(N, ...) float64 less the mean of its class: what differs between classes is not what varies within one."""
+    out = np.array(values, np.float64)
+    for index in np.unique(self.classes):
+      out[self.classes == index] -= out[self.classes == index].mean(0)
+    return out
+
+  def origin(self, method: str, conditions: Sequence[str], figures: Mapping[str, float]) -> Origin:
+    """The record of a direction learnt from these."""
+    return Origin(
+      method=method,
+      network=self.network,
+      seed=self.seed,
+      count=len(self.w),
+      labeller=self.labeller,
+      labeller_sha256=self.labeller_sha256,
+      conditions=tuple(conditions),
+      figures={name: float(value) for name, value in figures.items()},
+    )
+
+
+def load_labeller(text: str = "") -> NamedLabeller:
+  """The built-in attribute network (""), or a user's own: ``package.module:name`` or ``file.py:name``.
+
+  ``name`` is a function of pictures, an object with ``predict``, or a class of such objects that needs no arguments.
+  """
+  if not text:
+    from jaxtalk.systems import face_attributes
+
+    return NamedLabeller(face_attributes.load(), "face_attributes", _file_digest(Path(face_attributes.WEIGHTS)))
+  path, _, name = text.rpartition(":")
+  module = _import(path, text)
+  found = getattr(module, name, None)
+  if found is None:
+    raise InputError(f"labeller {text!r}: {path} has no {name!r}")
+  model = found() if inspect.isclass(found) else found
+  if not hasattr(model, "predict"):
+    if not callable(model):
+      raise InputError(f"labeller {text!r} is neither a function of pictures nor an object with predict(images)")
+    model = _Function(model)
+  source = getattr(module, "__file__", None)
+  return NamedLabeller(model, text, _file_digest(Path(source)) if source else "")
+
+
+class _Function:
+  """A plain function as a labeller."""
+
+  def __init__(self, function: Any):
+    self.predict = function
+
+
+def _import(path: str, text: str) -> Any:
+  try:
+    if not path.endswith(".py"):
+      return importlib.import_module(path)
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+      raise MissingAssetError(f"labeller {text!r}: no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+  except (ModuleNotFoundError, ValueError) as error:
+    raise MissingAssetError(f"labeller {text!r}: write package.module:name or file.py:name ({error})") from error
+
+
+def _file_digest(path: Path) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
