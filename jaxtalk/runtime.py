@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from pathlib import Path
@@ -52,6 +53,26 @@ def one_device_a_core() -> None:
     jax.config.update("jax_num_cpu_devices", num_cores())
   except RuntimeError:
     pass  # the program that called us has used its devices already: they stay as they are
+
+
+@functools.cache
+def compiler_options() -> dict[str, str] | None:
+  """Options for ``jax.jit(…, compiler_options=…)`` or ``Lowered.compile`` of heavy programs, or None.
+
+  On CPU, matrix products and convolutions go to the YNNPACK library where this JAX has it: kernel gradients of 3x3
+  convolutions take a half to a third of the time (jaxlib 0.10.2; benchmarks/conv2d_gradients.py). The option is
+  marked experimental by XLA, so one that is unknown is simply not used.
+  """
+  import jax
+
+  if jax.default_backend() != "cpu":
+    return None
+  options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+  try:
+    jax.jit(lambda x: x @ x, compiler_options=options).lower(jax.ShapeDtypeStruct((8, 8), "float32")).compile()
+  except jax.errors.JaxRuntimeError:
+    return None
+  return options
 
 
 def setup_jax() -> None:
