@@ -26,7 +26,7 @@ class JaxtalkError(Exception):
   exit_code = 2
 
 
-class InputError(JaxtalkError):
+class InputError(JaxtalkError, ValueError):
   """Bad input: text, audio, a config value, an output folder."""
 
 
