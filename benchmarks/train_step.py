@@ -41,7 +41,7 @@ def run(args: cli.Arguments) -> None:
   mesh = sharding.make_mesh(args.config.mesh)
   with jax.set_mesh(mesh):
     planned = plan.Plan(args.config_module.get_task(args.config), mesh, args.config.train.seed)
-    state = planned.init()
+    state, _ = planned.init()
     start = time.perf_counter()
     update = planned.compile_update()
     compiling = time.perf_counter() - start
@@ -49,16 +49,16 @@ def run(args: cli.Arguments) -> None:
     noise = {name: 0.1 * rng.standard_normal(x.shape) for name, x in planned.batch.items()}
     batch = {name: jax.device_put(noise[name].astype(x.dtype), x.sharding) for name, x in planned.batch.items()}
     seconds = []
-    for _ in range(2 + args.flags["repeats"]):
+    for step in range(2 + args.flags["repeats"]):
       start = time.perf_counter()
-      state, metrics = update(state, batch)
+      state, metrics = update(step, state, batch)
       jax.block_until_ready((state, metrics))
       seconds.append(time.perf_counter() - start)
   print(json.dumps(_facts(planned, update, compiling, np.array(seconds[2:])), indent=2))
 
 
 def _facts(planned, update, compiling, seconds) -> dict:
-  flops = float((update.cost_analysis() or {}).get("flops", 0.0)) * planned.mesh.devices.size
+  flops = update.flops() * planned.mesh.devices.size
   middle = float(np.median(seconds))
   return {
     "device": planned.mesh.devices.flat[0].device_kind,

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ from jaxtalk.training import sharding
 from jaxtalk.training.checkpoints import Checkpoints
 from jaxtalk.training.plan import Plan
 from jaxtalk.training.stop import StopSignal
-from jaxtalk.training.task import Task, TrainState
+from jaxtalk.training.task import StagedTask, Task, TrainState
 from jaxtalk.training.writers import Progress, make_writers
 
 
@@ -29,13 +29,14 @@ class TrainingError(JaxtalkError):
   exit_code = 1
 
 
-def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | None = None) -> TrainState:
+def train(task: Task | StagedTask, config: ConfigDict, workdir: Path, *, stream: IO[str] | None = None) -> TrainState:
   """Trains until ``config.train.steps``, going on from the newest checkpoint in ``workdir`` if there is one.
 
   Args:
     task: what to train.
     config: sections ``train`` (steps, batch_size, seed, log_every, eval_every, save_every, keep) and ``mesh``.
-    workdir: gets ``config.json``, ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``, ``export/``, ``data/``.
+    workdir: gets ``config.json``, ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``, ``images/``, ``export/``,
+      ``data/``.
     stream: where progress is printed, stdout by default.
 
   Returns:
@@ -59,15 +60,18 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
     # --- State and data: from the newest checkpoint, or from the seed.
     data = task.train_batches(workdir / "data")
     restored = checkpoints.restore(plan.state)
+    notes: Sequence[str] = []
     if restored:
       state, data_state = restored
       data.set_state(data_state)
     else:
-      state = plan.init()
+      state, notes = plan.init()
     start = int(state.step)
     writers = [stack.enter_context(contextlib.closing(w)) for w in make_writers(workdir, start)]
-    progress = stack.enter_context(Progress(start, settings.steps, plan.batch_size, stream))
+    progress = stack.enter_context(Progress(start, settings.steps, plan.batch_size, stream, plan.unit))
     progress.say(plan.summary() + (f", going on from step {start}" if start else ""))
+    for note in notes:
+      progress.say(note)
 
     progress.pause()
     clock = time.perf_counter()
@@ -80,7 +84,7 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
     step, pending, window = start, None, []
     while step < settings.steps:
       batch = plan.feed(data)
-      state, metrics = update(state, batch)
+      state, metrics = update(step, state, batch)
       if pending:
         window.append(_finite(*pending, checkpoints))
       step += 1
@@ -94,16 +98,16 @@ def train(task: Task, config: ConfigDict, workdir: Path, *, stream: IO[str] | No
         window.append(_finite(*pending, checkpoints))
         pending = None
       if log:
-        report = progress.report(step, {name: float(np.mean([m[name] for m in window])) for name in window[0]})
-        _write(writers, step, {f"train/{name}": value for name, value in report.items()})
+        report = progress.report(step, _averages(window))
+        _write(writers, step, {f"train/{name}": value for name, value in {**report, **_memory()}.items()})
         window = []
       progress.pause()
       if save or ending:
         checkpoints.save(step, state, data.get_state())
       if evaluate and not ending:
-        values = {f"eval/{name}": float(value) for name, value in task.evaluate(state).items()}
+        values, pictures = _split(task.evaluate(state))
         progress.say(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
-        _write(writers, step, values)
+        _write(writers, step, values, pictures)
       progress.resume()
       if ending:
         break
@@ -146,6 +150,27 @@ def _finite(step: int, metrics: Mapping[str, jax.Array], checkpoints: Checkpoint
   raise TrainingError(f"{bad[0]} is {values[bad[0]]} at step {step}: stopped; {kept}; try a lower config.optimizer.lr")
 
 
-def _write(writers, step, values):
+def _averages(window: Sequence[Mapping[str, float]]) -> dict[str, float]:
+  """The mean of every metric over the updates that have it: those of lazy stages are not in all of them."""
+  names = dict.fromkeys(name for metrics in window for name in metrics)
+  return {name: float(np.mean([metrics[name] for metrics in window if name in metrics])) for name in names}
+
+
+def _memory() -> dict[str, float]:
+  """Most memory that the fullest device of this process had in use so far; nothing where the backend cannot tell."""
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  peaks = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
+  return {"device_memory_gib": max(peaks) / 2**30} if peaks else {}
+
+
+def _split(results: Mapping[str, float | np.ndarray]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+  """Numbers and pictures of an evaluation, named for the logs."""
+  pictures = {name: np.asarray(value) for name, value in results.items() if np.ndim(value) == 3}
+  return {f"eval/{name}": float(value) for name, value in results.items() if name not in pictures}, pictures
+
+
+def _write(writers, step, values, pictures: Mapping[str, np.ndarray] | None = None):
   for writer in writers:
     writer.write(step, values)
+    for name, picture in (pictures or {}).items():
+      writer.picture(step, name, picture)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ import jax
 from jaxtalk.core import InputError
 from jaxtalk.training import sharding
 from jaxtalk.training.checkpoints import abstract_like
-from jaxtalk.training.task import Batches, Task, TrainState
+from jaxtalk.training.task import Batches, Stage, StagedTask, Task, TrainState, WarmStart
 
 
 class Plan:
@@ -21,7 +23,7 @@ class Plan:
     batch: the same for a batch.
   """
 
-  def __init__(self, task: Task, mesh: jax.sharding.Mesh, seed: int):
+  def __init__(self, task: Task | StagedTask, mesh: jax.sharding.Mesh, seed: int):
     self.task, self.mesh = task, mesh
     self._key = jax.random.key(seed)
     shapes = jax.eval_shape(task.init, self._key)
@@ -44,15 +46,30 @@ class Plan:
     kind = self.mesh.devices.flat[0].device_kind
     return f"{self.num_params:,} parameters, batch of {self.batch_size}, mesh {devices} ({kind})"
 
-  def init(self) -> TrainState:
-    """The state at step 0, made where it will live."""
-    return jax.jit(self.task.init, out_shardings=_shardings(self.state))(self._key)
+  @property
+  def unit(self) -> str:
+    """What an example is called where speeds are shown."""
+    return "img" if "image" in self.batch else "examples"
 
-  def compile_update(self) -> jax.stages.Compiled:
-    """``(state, batch) -> (state, metrics)``, compiled for these shapes only; the state passed in is used up."""
+  def init(self) -> tuple[TrainState, Sequence[str]]:
+    """The state at step 0, made where it will live, and what there is to say about it."""
+    state = jax.jit(self.task.init, out_shardings=_shardings(self.state))(self._key)
+    if not isinstance(self.task, WarmStart):
+      return state, []
+    state, notes = self.task.warm_start(state)
+    return jax.device_put(state, _shardings(self.state)), notes
+
+  def compile_update(self) -> Update:
+    """The task's update, compiled for these shapes only."""
     whole = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
-    step = jax.jit(self.task.update, donate_argnums=0, out_shardings=(_shardings(self.state), whole))
-    return step.lower(self.state, self.batch).compile()
+    places = (_shardings(self.state), whole)
+    stages = self.task.stages() if isinstance(self.task, StagedTask) else [Stage("update", self.task.update)]
+    lowered = [
+      jax.jit(stage.run, donate_argnums=0, out_shardings=places).lower(self.state, self.batch) for stage in stages
+    ]
+    with ThreadPoolExecutor() as threads:
+      compiled = threads.map(lambda low: low.compile(), lowered)
+      return Update([(run, stage.every) for run, stage in zip(compiled, stages, strict=True)])
 
   def feed(self, data: Batches) -> dict[str, jax.Array]:
     """The next batch on the devices; InputError if it is not of the announced shapes."""
@@ -75,6 +92,28 @@ class Plan:
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", self.summary()])
+
+
+class Update:
+  """The compiled stages of an update. Calling it uses up the state that is passed in."""
+
+  def __init__(self, stages: Sequence[tuple[jax.stages.Compiled, int]]):
+    self._stages = stages
+
+  def __call__(
+    self, step: int, state: TrainState, batch: Mapping[str, jax.Array]
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    """State and metrics after update ``step``, which must be ``state.step``; metrics are those of stages that ran."""
+    metrics: dict[str, jax.Array] = {}
+    for run, every in self._stages:
+      if step % every == 0:
+        state, new = run(state, batch)
+        metrics |= new
+    return state, metrics
+
+  def flops(self) -> float:
+    """Operations of one device in an average update, as XLA counts them."""
+    return sum(float((run.cost_analysis() or {}).get("flops", 0.0)) / every for run, every in self._stages)
 
 
 def _shardings(tree: Any) -> Any:

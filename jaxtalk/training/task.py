@@ -1,11 +1,15 @@
-"""What a system supplies to be trained: the `Task` protocol, its batches, and the ordinary gradient step."""
+"""What a system supplies to be trained: the `Task` protocol, its batches, and the ordinary gradient step.
+
+A system whose update has parts that do not run every time (adversarial training with lazy regularisation) supplies a
+`StagedTask` instead.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +57,8 @@ class Batches(Protocol):
   def set_state(self, state: dict[str, Any]) -> None: ...
 
 
-class Task(Protocol):
-  """One system's training. ``init`` and ``update`` are pure: the loop compiles them over the mesh.
+class _Common(Protocol):
+  """What every kind of task has. ``init`` is pure: the loop compiles it over the mesh.
 
   Attributes:
     sharding_rules: (regex over a parameter's path, partition spec) pairs, see `sharding.spec_for`; may be empty.
@@ -66,10 +70,6 @@ class Task(Protocol):
     """The state at step 0; see `create_state`."""
     ...
 
-  def update(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Metrics]:
-    """One step and its scalar metrics; one that is not finite ends the run. See `gradient_update`."""
-    ...
-
   def batch_spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
     """Shapes of the global batch; the first axis is the example."""
     ...
@@ -78,12 +78,56 @@ class Task(Protocol):
     """The training data, from its start; ``folder`` is there for caches."""
     ...
 
-  def evaluate(self, state: TrainState) -> Mapping[str, float]:
-    """Metrics on held-out data."""
+  def evaluate(self, state: TrainState) -> Mapping[str, float | np.ndarray]:
+    """Metrics on held-out data; an (H, W, 3) uint8 array is a picture to keep."""
     ...
 
   def export(self, state: TrainState, folder: Path) -> Sequence[Path]:
     """Writes what users load (weights and facts about them) and returns the files."""
+    ...
+
+
+class Task(_Common, Protocol):
+  """One system's training, whose update is one pure function."""
+
+  def update(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Metrics]:
+    """One step and its scalar metrics; one that is not finite ends the run. See `gradient_update`."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A part of an update, compiled by itself.
+
+  Separate programs, because branches in one program would need the memory of all parts at once, and because XLA's CPU
+  backend is tens of times slower on gradients of convolutions inside a branch.
+
+  Attributes:
+    name: for messages.
+    run: pure, (state, batch) -> (state, metrics of this part).
+    every: it runs in the updates 0, every, 2 * every ... counted by ``state.step``.
+  """
+
+  name: str
+  run: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]]
+  every: int = 1
+
+
+@runtime_checkable
+class StagedTask(_Common, Protocol):
+  """One system's training, whose update is a row of stages; the last one counts ``state.step`` up."""
+
+  def stages(self) -> Sequence[Stage]:
+    """The parts of an update, in order."""
+    ...
+
+
+@runtime_checkable
+class WarmStart(Protocol):
+  """A task that does not start from random weights alone."""
+
+  def warm_start(self, state: TrainState) -> tuple[TrainState, Sequence[str]]:
+    """The state to begin with, from the one that ``init`` made, and lines that say what was done."""
     ...
 
 

@@ -1,4 +1,4 @@
-"""Where numbers go: JSON lines always, TensorBoard if tensorboardX is installed, and the terminal."""
+"""Where numbers and pictures go: JSON lines and PNG always, TensorBoard if it is installed, and the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
+import numpy as np
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
 class Writer(Protocol):
-  """Takes scalars by name."""
+  """Takes scalars and (H, W, 3) uint8 pictures by name."""
 
   def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+  def picture(self, step: int, name: str, image: np.ndarray) -> None: ...
 
   def close(self) -> None: ...
 
@@ -37,8 +41,28 @@ class JsonlWriter:
     )
     self._file.flush()
 
+  def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    """Pictures are not JSON."""
+
   def close(self) -> None:
     self._file.close()
+
+
+class PngWriter:
+  """Pictures as ``NAME_STEP.png`` in a folder, which is made when the first one comes."""
+
+  def __init__(self, folder: Path):
+    self._folder = folder
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Numbers are not pictures."""
+
+  def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    self._folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(self._folder / f"{name}_{step:07d}.png")
+
+  def close(self) -> None:
+    """Every file is complete already."""
 
 
 class TensorBoardWriter:
@@ -53,13 +77,16 @@ class TensorBoardWriter:
     for name, value in values.items():
       self._writer.add_scalar(name, value, step)
 
+  def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    self._writer.add_image(name, image, step, dataformats="HWC")
+
   def close(self) -> None:
     self._writer.close()
 
 
 def make_writers(workdir: Path, resume_step: int = 0) -> list[Writer]:
-  """``workdir/metrics.jsonl``, and ``workdir/tensorboard`` if tensorboardX can be imported."""
-  writers: list[Writer] = [JsonlWriter(workdir / "metrics.jsonl", resume_step)]
+  """``workdir/metrics.jsonl``, ``workdir/images``, and ``workdir/tensorboard`` if tensorboardX can be imported."""
+  writers: list[Writer] = [JsonlWriter(workdir / "metrics.jsonl", resume_step), PngWriter(workdir / "images")]
   if importlib.util.find_spec("tensorboardX"):
     writers.append(TensorBoardWriter(workdir / "tensorboard", resume_step))
   return writers
@@ -68,12 +95,12 @@ def make_writers(workdir: Path, resume_step: int = 0) -> list[Writer]:
 class Progress:
   """Speed and expected end: a bar on a terminal, one line a report otherwise. Use as a context manager.
 
-  Time between `pause` and `resume` (evaluation, saving) does not count as training.
+  ``unit`` is what an example is called. Time between `pause` and `resume` (evaluation, saving) does not count as training.
   """
 
-  def __init__(self, start: int, total: int, batch_size: int, stream: IO[str] | None = None):
+  def __init__(self, start: int, total: int, batch_size: int, stream: IO[str] | None = None, unit: str = "examples"):
     self._stream = stream or sys.stdout
-    self._total, self._batch_size = total, batch_size
+    self._total, self._batch_size, self._unit = total, batch_size, unit
     self._step, self._clock = start, time.perf_counter()
     self._paused_at = 0.0
     self._bar = None
@@ -109,7 +136,7 @@ class Progress:
     self._step, self._clock = step, now
     speed = {"steps_per_second": rate, "examples_per_second": rate * self._batch_size}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-    text = f"{shown}  {rate:.3g} steps/s  {rate * self._batch_size:.4g} examples/s"
+    text = f"{shown}  {rate:.3g} steps/s  {rate * self._batch_size:.4g} {self._unit}/s"
     if self._bar:
       self._bar.update(self._task, description=text)
     else:
