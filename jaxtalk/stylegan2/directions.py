@@ -8,6 +8,7 @@ Found without labels: SeFa (Shen & Zhou 2021), GANSpace (Härkönen et al. 2020)
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -72,10 +73,15 @@ class Direction:
     length = sum(self.widths) if self.space == "s" else len(self.vector)
     if self.space not in ("w", "s") or self.vector.shape != (length,) or not self.layers:
       raise InputError(f"direction {self.name!r}: a vector {self.vector.shape} does not fit space {self.space!r}")
-    if self.space == "w" and not all(0 <= int(i) < self.num_ws for i in self.layers):
+    if self.space == "w" and not all(0 <= i < self.num_ws for i in self.indices):
       raise InputError(f"direction {self.name!r}: layers {self.layers} are not all among {self.num_ws} codes")
     if not np.isfinite(self.vector).all() or not abs(np.linalg.norm(self.vector) - 1) < 1e-3:
       raise InputError(f"direction {self.name!r}: the vector is not of unit length")
+
+  @property
+  def indices(self) -> list[int]:
+    """The codes that move, of a direction in W."""
+    return [int(i) for i in self.layers]
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -119,7 +125,7 @@ def apply(codes: Any, direction: Direction, alpha: float | np.ndarray) -> Any:
     if ws.ndim != 3 or ws.shape[1:] != (direction.num_ws, len(direction.vector)):
       wanted = f"(N, {direction.num_ws}, {len(direction.vector)})"
       raise InputError(f"direction {direction.name!r} moves codes {wanted}, not {ws.shape}: learn it on this network")
-    ws[:, list(direction.layers)] += (step * direction.vector[None])[:, None]
+    ws[:, direction.indices] += (step * direction.vector[None])[:, None]
     return ws
   moved = dict(codes)
   parts = np.split(direction.vector, np.cumsum(direction.widths)[:-1])
@@ -132,9 +138,9 @@ def apply(codes: Any, direction: Direction, alpha: float | np.ndarray) -> Any:
 
 def set_distance(ws: np.ndarray, direction: Direction, distance: float) -> np.ndarray:
   """InterFaceGAN's other edit: puts every code that moves at ``distance`` (latent units) from the plane n.w = 0."""
-  there = np.asarray(ws)[:, list(direction.layers)] @ direction.vector
+  there = np.asarray(ws)[:, direction.indices] @ direction.vector
   moved = np.array(ws, np.float32)
-  moved[:, list(direction.layers)] += (distance - there)[..., None] * direction.vector[None, None]
+  moved[:, direction.indices] += (distance - there)[..., None] * direction.vector[None, None]
   return moved
 
 
@@ -152,7 +158,7 @@ def orthogonalise(vector: np.ndarray, others: Sequence[np.ndarray], covariance: 
   metric = np.eye(len(v)) if covariance is None else np.asarray(covariance, np.float64)
   rest = v
   if len(others):
-    m = np.stack([np.asarray(o, np.float64) / max(np.linalg.norm(o), 1e-300) for o in others], axis=1)
+    m = np.stack([unit(o).astype(np.float64) for o in others], axis=1)
     gram = m.T @ metric @ m
     rest = v - m @ (np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ (m.T @ metric @ v))
   if v @ metric @ v <= 0 or rest @ metric @ rest < 1e-10 * (v @ metric @ v):
@@ -186,13 +192,13 @@ def ganspace(batches: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.
     (count, w_dim) unit directions by decreasing variance, sign as in `sefa`; their standard deviations (count,); the
     mean (w_dim,); and how many codes there were.
   """
-  total, n, outer, shift = 0.0, 0, 0.0, None
-  for batch in batches:
-    w = np.asarray(batch, np.float64)
-    shift = w.mean(0) if shift is None else shift  # sums about a point near the mean lose no digits
-    w = w - shift
-    total, outer, n = total + w.sum(0), outer + w.T @ w, n + len(w)
-  if shift is None or n < 2:
+  arrays = (np.asarray(batch, np.float64) for batch in batches)
+  first = next(arrays, np.zeros((0, 0)))
+  shift = first.mean(0) if len(first) else 0.0  # sums about a point near the mean lose no digits
+  total, outer, n = np.zeros(first.shape[1]), np.zeros((first.shape[1],) * 2), 0
+  for w in itertools.chain([first], arrays):
+    total, outer, n = total + (w - shift).sum(0), outer + (w - shift).T @ (w - shift), n + len(w)
+  if n < 2:
     raise InputError("principal components need at least two codes")
   mean = total / n
   vectors, variances = _leading((outer - n * np.outer(mean, mean)) / (n - 1), count)

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,20 @@ class Labeller(Protocol):
   """An attribute model: (N, H, W, C) uint8 pictures to name -> (N,) values."""
 
   def predict(self, images: np.ndarray) -> Mapping[str, np.ndarray]: ...
+
+
+class Pictures(Protocol):
+  """What directions and sweeps ask of a network; `runner.Runner` is one, and anything else that draws."""
+
+  name: str
+  sha256: str
+  z_dim: int
+  c_dim: int
+  num_ws: int
+
+  def mapping(self, z: np.ndarray, c: np.ndarray | None = None, psi: float = 1.0) -> np.ndarray: ...
+
+  def images(self, ws: np.ndarray) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +130,50 @@ def load_labeller(text: str = "") -> NamedLabeller:
     model = _Function(model)
   source = getattr(module, "__file__", None)
   return NamedLabeller(model, text, _file_digest(Path(source)) if source else "")
+
+
+def one_hot(classes: np.ndarray, c_dim: int) -> np.ndarray | None:
+  """(N, c_dim) float32, or None without classes."""
+  return np.eye(c_dim, dtype=np.float32)[np.asarray(classes)] if c_dim else None
+
+
+def codes(network: Pictures, count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Random codes, not truncated, a few hundred at a time: ws (n, num_ws, w_dim) and classes (n,), which go by turns."""
+  rng = np.random.default_rng(seed)
+  for start in range(0, count, 256):
+    n = min(256, count - start)
+    classes = (start + np.arange(n)) % max(network.c_dim, 1)
+    z = rng.standard_normal((n, network.z_dim)).astype(np.float32)
+    yield network.mapping(z, one_hot(classes, network.c_dim)), classes
+
+
+def label_latents(
+  network: Pictures,
+  labeller: NamedLabeller,
+  *,
+  count: int,
+  seed: int,
+  progress: Callable[[int], None] = lambda done: None,
+) -> LabelledLatents:
+  """Samples ``count`` codes, draws their pictures and has them labelled; ``progress`` hears how many are done."""
+  if count < 1:
+    raise InputError(f"{count} latents to label: at least 1")
+  w, classes, labels = [], [], []
+  for ws, which in codes(network, count, seed):
+    labels.append(labeller.predict(network.images(ws)))
+    w.append(ws[:, 0])
+    classes.append(which)
+    progress(sum(len(part) for part in w))
+  return LabelledLatents(
+    w=np.concatenate(w),
+    labels={name: np.concatenate([part[name] for part in labels]) for name in labels[0]},
+    classes=np.concatenate(classes),
+    num_ws=network.num_ws,
+    network=network.sha256,
+    seed=seed,
+    labeller=labeller.name,
+    labeller_sha256=labeller.sha256,
+  )
 
 
 class _Function:

@@ -1,0 +1,185 @@
+"""One thing changes, the child stays: ``python -m jaxtalk.stylegan2.sweep NETWORK OUT_DIR --factors=age,expression``.
+
+For every factor of `factors` and every portrait, pictures in even steps of what the labeller sees: OUT_DIR gets
+``images/FACTOR/SUBJECT_STEP.png``, ``metadata.jsonl`` (factor, step, alpha, target, measured value, all labels),
+``FACTOR.png`` (a contact sheet, a row a portrait) and ``directions/FACTOR.safetensors``. Directions are learnt from
+``--count`` labelled latents, or taken from a folder of earlier ones with ``--directions``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxtalk.core import InputError
+from jaxtalk.runtime import use_compilation_cache
+from jaxtalk.stylegan2 import album, directions, factors
+from jaxtalk.stylegan2.directions import Direction
+from jaxtalk.stylegan2.factors import Factor
+from jaxtalk.stylegan2.latents import NamedLabeller, Pictures, label_latents, load_labeller
+from jaxtalk.stylegan2.sample import Subject, add_network_flags, open_cast
+
+GRID = np.linspace(-4, 4, 17)  # alphas tried for the calibration, in standard deviations of the attribute
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+  """One portrait and one factor.
+
+  Attributes:
+    subject: whose portrait.
+    alphas, targets, measured: (steps,) what was done, asked, and seen by the labeller.
+    images: (steps, H, W, C) uint8.
+    labels: name -> (steps,), everything that the labeller sees.
+  """
+
+  subject: Subject
+  alphas: np.ndarray
+  targets: np.ndarray
+  measured: np.ndarray
+  images: np.ndarray
+  labels: Mapping[str, np.ndarray]
+
+
+def sweep(
+  network: Pictures,
+  labeller: NamedLabeller,
+  direction: Direction,
+  factor: Factor,
+  subjects: Sequence[Subject],
+  ws: np.ndarray,
+  *,
+  grid: np.ndarray = GRID,
+) -> list[Sweep]:
+  """Sweeps one factor over portraits whose codes are ``ws`` (N, num_ws, w_dim)."""
+  figures = direction.origin.figures
+
+  def draw(alphas: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(N, K) alphas to N * K pictures and their labels."""
+    codes = directions.apply(np.repeat(ws, alphas.shape[1], axis=0), direction, alphas.reshape(-1))
+    images = network.images(codes)
+    return images, labeller.predict(images)
+
+  _, seen = draw(np.tile(grid, (len(ws), 1)))
+  responses = factor.score(seen, figures).reshape(len(ws), len(grid))
+  solved = [factors.solve(grid, row, figures["low"], figures["high"], factor.steps) for row in responses]
+  images, labels = draw(np.stack([alphas for alphas, _, _ in solved]))
+  measured = factor.score(labels, figures)
+  out = []
+  for i, (subject, (alphas, targets, _)) in enumerate(zip(subjects, solved, strict=True)):
+    mine = slice(i * factor.steps, (i + 1) * factor.steps)
+    own = {name: values[mine] for name, values in labels.items()}
+    out.append(
+      Sweep(subject=subject, alphas=alphas, targets=targets, measured=measured[mine], images=images[mine], labels=own)
+    )
+  return out
+
+
+def write_base(book: album.Album, network: Pictures, subjects: Sequence[Subject], ws: np.ndarray) -> None:
+  """The portraits before any edit."""
+  for subject, image in zip(subjects, network.images(ws), strict=True):
+    book.add(f"images/base/{subject.index:04d}.png", image, _who(subject) | {"factor": "base"})
+
+
+def write_sweeps(book: album.Album, factor: Factor, direction: Direction, sweeps: Sequence[Sweep]) -> None:
+  """The pictures of one factor with their facts."""
+  for one in sweeps:
+    for step in range(factor.steps):
+      facts = {
+        "factor": factor.name,
+        "attributes": list(factor.weights),
+        "step": step,
+        "steps": factor.steps,
+        "alpha": round(float(one.alphas[step]), 6),
+        "latent_distance": round(float(one.alphas[step] * direction.scale), 6),
+        "target": round(float(one.targets[step]), 6),
+        "measured": round(float(one.measured[step]), 6),
+        "labels": {name: round(float(values[step]), 6) for name, values in one.labels.items()},
+      }
+      book.add(f"images/{factor.name}/{one.subject.index:04d}_{step}.png", one.images[step], _who(one.subject) | facts)
+
+
+def factor_sheet(factor: Factor, sweeps: Sequence[Sweep]):
+  """A row a portrait, a column a step, what the labeller sees under each."""
+  return album.sheet(
+    [list(one.images) for one in sweeps],
+    title=f"{factor.name}: {' + '.join(factor.weights)} in {factor.steps} steps",
+    row_names=[f"{one.subject.gender} {one.subject.seed}".strip() for one in sweeps],
+    column_names=[f"step {step}" for step in range(factor.steps)],
+    captions=[[f"{value:.2f}" for value in one.measured] for one in sweeps],
+  )
+
+
+def obtain_directions(
+  network: Pictures, labeller: NamedLabeller, wanted: Sequence[Factor], *, count: int, seed: int, folder: Path | None
+) -> dict[str, Direction]:
+  """Name -> direction of every factor: read from ``folder`` if one is given, else learnt from labelled latents."""
+  if folder is not None:
+    found = {f.name: directions.load(folder / f"{f.name}.safetensors", network.sha256) for f in wanted}
+    bare = [name for name, d in found.items() if not {"low", "high"} <= set(d.origin.figures)]
+    if bare:
+      raise InputError(f"{folder}: {bare[0]!r} has no range of steps: learn it with this command, without --directions")
+    return found
+  latents = label_latents(network, labeller, count=count, seed=seed, progress=_progress(count))
+  factors.check_attributes(wanted, latents.labels, labeller.name)
+  return {factor.name: factors.learn(latents, factor) for factor in wanted}
+
+
+def _progress(count: int):
+  def show(done: int) -> None:
+    print(f"\rlabelled {done} of {count} latents", end="\n" if done >= count else "", file=sys.stderr, flush=True)
+
+  return show
+
+
+def _who(subject: Subject) -> dict[str, object]:
+  who: dict[str, object] = {"subject": subject.index, "seed": subject.seed}
+  return who | ({"gender": subject.gender, "class": subject.label} if subject.gender else {})
+
+
+def _act(args: argparse.Namespace) -> None:
+  use_compilation_cache()
+  wanted = factors.chosen(args.factors)
+  cast = open_cast(args.network, classes=args.classes, batch=args.batch)
+  if len(cast.networks) != 1:
+    raise InputError("a sweep takes one network: directions of one of a pair do not fit the other; run it for each")
+  network, labeller = cast.networks[0], load_labeller(args.labeller)
+  subjects = cast.subjects(args.subjects, args.seed, args.girls)
+  facts = {"psi": args.psi, "noise_mode": "const", "network": network.name, "network_sha256": network.sha256}
+  book = album.Album(args.out, facts | {"labeller": labeller.name}, overwrite=args.overwrite)
+  found = obtain_directions(
+    network, labeller, wanted, count=args.count, seed=args.direction_seed, folder=args.directions
+  )
+  ws = cast.codes(subjects, args.psi)
+  write_base(book, network, subjects, ws)
+  for factor in wanted:
+    direction = found[factor.name]
+    directions.save(args.out / "directions" / f"{factor.name}.safetensors", direction)
+    sweeps = sweep(network, labeller, direction, factor, subjects, ws)
+    write_sweeps(book, factor, direction, sweeps)
+    album.write_png(args.out / f"{factor.name}.png", factor_sheet(factor, sweeps))
+    print(f"{factor.name}: {len(sweeps)} portraits in {factor.steps} steps, R^2 {direction.origin.figures['r2']:.2f}")
+  book.finish()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(prog="jaxtalk.stylegan2.sweep", description=(__doc__ or "").splitlines()[0])
+  add_network_flags(parser)
+  parser.add_argument(
+    "--factors", default="", help="of " + ", ".join(f.name for f in factors.FACTORS) + "; all if empty"
+  )
+  parser.add_argument("--subjects", type=int, default=8, help="portraits a factor")
+  parser.add_argument("--labeller", default="", help="your attribute model, package.module:name or file.py:name")
+  parser.add_argument("--directions", type=Path, help="folder of an earlier sweep's directions, instead of learning")
+  parser.add_argument("--count", type=int, default=2000, help="latents to label for learning")
+  parser.add_argument("--direction_seed", type=int, default=1, help="of those latents")
+  return album.run(parser, _act, argv)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
