@@ -20,7 +20,7 @@ class MetricResult:
     value: in ``unit``.
     unit: "ms", "1/min", "1" ...
     representation: what was measured, e.g. "inner-lip gap of lm3d_m".
-    fps: of the motion.
+    fps: of the motion; None for sets of pictures, each of which counts as a clip of one frame.
     n_clips, n_frames: how much was measured.
     ci95: bootstrap 95 % confidence interval over clips; both ends equal the value for a single clip.
     details: further figures of the same measure, in the unit that their names say.
@@ -30,7 +30,7 @@ class MetricResult:
   value: float
   unit: str
   representation: str
-  fps: Fraction
+  fps: Fraction | None
   n_clips: int
   n_frames: int
   ci95: tuple[float, float]
@@ -40,7 +40,7 @@ class MetricResult:
     """JSON-serialisable."""
     out = dataclasses.asdict(self)
     return out | {
-      "fps": [self.fps.numerator, self.fps.denominator],
+      "fps": None if self.fps is None else [self.fps.numerator, self.fps.denominator],
       "ci95": list(self.ci95),
       "details": dict(self.details),
     }
