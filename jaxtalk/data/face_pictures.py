@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxtalk.core import Person
-from jaxtalk.data.face_shots import FaceShot, draw_shot, head_angles
+from jaxtalk.data.face_shots import FaceShot, Setting, draw_setting, draw_shot, head_angles, light_angles
 from jaxtalk.motion.spaces import HEAD, LEFT_EYE
 from jaxtalk.studio import backdrop, camera, lighting, model, renderer
 from jaxtalk.studio.face_crop import crop_camera, face_crop
@@ -25,6 +25,7 @@ from jaxtalk.studio.person import sample_person
 from jaxtalk.studio.pose import pose
 
 PER_PERSON = 8  # pictures of a person
+PER_SETTING = 2  # of them under one light in one place
 OVERSAMPLE = 2  # pictures are rendered so much larger, with 2 x 2 samples a pixel
 GENDERS = ("girl", "boy")
 
@@ -68,19 +69,19 @@ def _programs(size: int):
   return jax.jit(landmarks), jax.jit(lighting.measure_occlusion), jax.jit(pictures)
 
 
-def _occlusions(model: Any, host_model: Any, rigs: list, measure: Callable) -> list:
-  """What light reaches whom: the sky is measured once a person, the key light once a picture."""
-  rest, sky = renderer.rest_frame(), slice(0, lighting.SKY_DIRECTIONS)
-  key = slice(lighting.SKY_DIRECTIONS, None, 2)  # half of the soft light's directions: small pictures show no more
-  out = []
-  open_sky = None
-  for rig in rigs:
+def _occlusions(model: Any, host_model: Any, rigs: Sequence[lighting.LightRig], measure: Callable) -> list:
+  """What light reaches whom: the sky is measured once a person, the key light once a setting.
+
+  Half of the studio's directions are looked from: small pictures show no more.
+  """
+  rest, sky, key = renderer.rest_frame(), slice(0, lighting.SKY_DIRECTIONS, 2), slice(lighting.SKY_DIRECTIONS, None, 2)
+
+  def look(rig: lighting.LightRig, which: slice) -> np.ndarray:
     directions, counts = lighting.probes(rig, 1)
-    if open_sky is None:
-      open_sky = jax.device_get(measure(model, rest, directions[sky], counts[sky]))
-    share = jax.device_get(measure(model, rest, directions[key], 2 * counts[key]))[2]
-    out.append(lighting.soften(host_model, np.stack([open_sky[0], open_sky[1], share])))
-  return out
+    return jax.device_get(measure(model, rest, directions[which], 2 * counts[which]))
+
+  open_sky = look(rigs[0], sky)
+  return [lighting.soften(host_model, np.stack([*open_sky[:2], look(rig, key)[2]])) for rig in rigs]
 
 
 def _aligned(points: np.ndarray, shot: FaceShot, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,31 +94,34 @@ def _aligned(points: np.ndarray, shot: FaceShot, size: int) -> tuple[np.ndarray,
 
 def make_person_faces(seed: int, group: int, size: int) -> list[Face]:
   """The pictures of person number ``group`` of a set, in the order of `members`."""
-  person = person_of(seed, group)
+  person, large = person_of(seed, group), size * OVERSAMPLE
   host_model = model.build(person)
   device_model = jax.device_put(host_model)
-  large = size * OVERSAMPLE
   locate, measure, take = _programs(large)
+  settings = [draw_setting(seed, group, number) for number in range(PER_PERSON // PER_SETTING)]
+  rigs = [lighting.rig(setting.light) for setting in settings]
+  occlusions = _occlusions(device_model, host_model, rigs, measure)
+  rooms = [backdrop.paint(setting.backdrop, large, setting.backdrop_seed) for setting in settings]
   shots = [draw_shot(seed, index, person) for index in members(group)]
   frames = np.stack([shot.frame for shot in shots])
   placed = jax.device_get(locate(device_model, frames))
   cameras = [_aligned(points, shot, large) for points, shot in zip(placed, shots, strict=True)]
-  rigs = [lighting.rig(shot.light) for shot in shots]
-  occlusions = _occlusions(device_model, host_model, rigs, measure)
-  constants = [
-    renderer.Shot(
-      k=k.astype(np.float32), rt=rt.astype(np.float32), lights=rig, occlusion=occlusion,
-      background=backdrop.paint(shot.backdrop, large, shot.backdrop_seed),
+  constants = []
+  for i, (k, rt) in enumerate(cameras):
+    at = i // PER_SETTING
+    room = rooms[at][:, :: 1 if i % PER_SETTING == 0 else -1]  # the same room, but for the flip
+    constants.append(
+      renderer.Shot(
+        k=k.astype(np.float32), rt=rt.astype(np.float32), lights=rigs[at], occlusion=occlusions[at], background=room
+      )
     )
-    for (k, rt), rig, occlusion, shot in zip(cameras, rigs, occlusions, shots, strict=True)
-  ]  # fmt: skip
   out = jax.device_get(take(device_model, jax.tree.map(lambda *x: np.stack(x), *constants), frames))
   faces = []
   for i, (shot, (k, rt)) in enumerate(zip(shots, cameras, strict=True)):
     world = out["lm3d_m"][i].astype(np.float64)
     at = (camera.project(world, k, rt) + 0.5) / OVERSAMPLE - 0.5
-    attributes = _attributes(person, shot, rt, world) | {"landmarks": at, "visible": out["visible"][i]}
-    faces.append(Face(box_shrink(out["images"][i], size), attributes))
+    row = _attributes(person, shot, settings[i // PER_SETTING], rt, world)
+    faces.append(Face(box_shrink(out["images"][i], size), row | {"landmarks": at, "visible": out["visible"][i]}))
   return faces
 
 
@@ -144,9 +148,10 @@ def mouth_opening(points: np.ndarray) -> float:
   return float(np.linalg.norm(points[62] - points[66]) / apart)
 
 
-def _attributes(person: Person, shot: FaceShot, rt: np.ndarray, world: np.ndarray) -> dict[str, Any]:
+def _attributes(person: Person, shot: FaceShot, setting: Setting, rt: np.ndarray, world: np.ndarray) -> dict[str, Any]:
   """One row: person, picture, and what is measured on the exact 3-D landmarks, so that no pose distorts it."""
   yaw, pitch, roll = np.degrees(head_angles(shot.frame[HEAD].astype(np.float64), rt))
+  azimuth, elevation = np.degrees(light_angles(setting.light, rt))
   look = person.look
   return {
     "identity": person.seed,
@@ -160,7 +165,10 @@ def _attributes(person: Person, shot: FaceShot, rt: np.ndarray, world: np.ndarra
     "roll": roll,
     "gaze_yaw": np.degrees(shot.frame[LEFT_EYE][0]),
     "gaze_pitch": np.degrees(shot.frame[LEFT_EYE][1]),
-    **shot.facts,
+    **shot.strengths,
+    "light_azimuth": azimuth,
+    "light_elevation": elevation,
+    **setting.facts,
     "eye_aspect_ratio": eye_aspect_ratio(world),
     "mouth_opening": mouth_opening(world),
   }

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtalk.core import Camera, Light, Person
 from jaxtalk.motion.rotations import matrix_from_ypr, ypr_from_matrix
 from jaxtalk.motion.spaces import ARKIT, HEAD, LEFT_EYE, RIGHT_EYE, eye_look_weights
-from jaxtalk.studio.lighting import ENVIRONMENTS
+from jaxtalk.studio.lighting import ENVIRONMENTS, direction
 from jaxtalk.studio.person import head_scale
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 25.0, 15.0, 5.0  # degrees, of the head in the picture
@@ -25,18 +25,13 @@ class FaceShot:
     frame: (61,) motion frame of the ARKit space.
     camera: where it stands; the crop is found later.
     roll: degrees by which the crop is turned away from the upright face.
-    light: in the world; ``light_azimuth`` and ``light_elevation`` are the same direction as the camera sees it.
-    backdrop: kind, see `studio.backdrop`, and ``backdrop_seed``.
-    facts: what was drawn, by the name it has in ``attributes.npz``.
+    strengths: of the expression, by the name they have in ``attributes.npz``.
   """
 
   frame: np.ndarray
   camera: Camera
   roll: float
-  light: Light
-  backdrop: str
-  backdrop_seed: int
-  facts: dict[str, float | str]
+  strengths: dict[str, float]
 
 
 def _bell(rng: np.random.Generator, limit: float) -> float:
@@ -118,28 +113,49 @@ def _gaze(rng: np.random.Generator, camera: Camera, head: np.ndarray) -> np.ndar
   return np.clip(look, -np.radians([28, 18]), np.radians([28, 18]))
 
 
-def _light(rng: np.random.Generator, camera: Camera) -> tuple[Light, dict[str, float | str]]:
-  """A key light drawn as the camera sees it, so that its direction can be read off the picture."""
-  azimuth, elevation = _bell(rng, 80.0), float(rng.uniform(0.0, 60.0))
-  warmth = _bell(rng, 1.0)
-  environment = str(rng.choice(list(ENVIRONMENTS)))
-  intensity, sky = float(rng.uniform(0.5, 1.25)), float(rng.uniform(0.65, 1.1))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+  """Where a person is: pictures share it by twos, since to see where light falls costs as much as a picture.
+
+  Attributes:
+    light: in the world.
+    backdrop: kind, see `studio.backdrop`, and its seed.
+    facts: what was drawn, by the name it has in ``attributes.npz``.
+  """
+
+  light: Light
+  backdrop: str
+  backdrop_seed: int
+  facts: dict[str, float | str]
+
+
+def draw_setting(seed: int, group: int, number: int) -> Setting:
+  """Setting ``number`` of person number ``group``."""
+  rng = np.random.default_rng(np.random.SeedSequence([seed, group, number, 0x5E7]))
+  warmth, environment = _bell(rng, 1.0), str(rng.choice(list(ENVIRONMENTS)))
   light = Light(
-    key_yaw=camera.yaw + np.radians(azimuth), key_pitch=np.radians(elevation), key_intensity=intensity,
-    key_colour=(1.0 + 0.05 * warmth, 0.96 - 0.02 * warmth, 0.92 - 0.16 * warmth),
-    environment=environment, environment_intensity=sky,
+    key_yaw=np.radians(_bell(rng, 80.0)), key_pitch=np.radians(rng.uniform(0.0, 60.0)),
+    key_intensity=float(rng.uniform(0.5, 1.25)), environment_intensity=float(rng.uniform(0.65, 1.1)),
+    key_colour=(1.0 + 0.05 * warmth, 0.96 - 0.02 * warmth, 0.92 - 0.16 * warmth), environment=environment,
   )  # fmt: skip
-  facts = {
-    "light_azimuth": azimuth, "light_elevation": elevation, "light_intensity": intensity, "light_warmth": warmth,
-    "environment": environment, "environment_intensity": sky,
+  kind = str(rng.choice(list(BACKDROPS), p=list(BACKDROPS.values())))
+  facts: dict[str, float | str] = {
+    "light_intensity": light.key_intensity, "light_warmth": warmth, "environment": environment,
+    "environment_intensity": light.environment_intensity, "backdrop": kind,
   }  # fmt: skip
-  return light, facts
+  return Setting(light=light, backdrop=kind, backdrop_seed=int(rng.integers(2**31)), facts=facts)
+
+
+def light_angles(light: Light, rt: np.ndarray) -> tuple[float, float]:
+  """Azimuth (+ from the right of the picture) and elevation (+ from above) of the key light as a camera sees it."""
+  x, y, z = _TO_OPENCV @ rt[:, :3] @ direction(light.key_yaw, light.key_pitch)
+  return float(np.arctan2(x, z)), float(np.arcsin(np.clip(y, -1, 1)))
 
 
 def draw_shot(seed: int, index: int, person: Person) -> FaceShot:
   """Picture ``index`` of a set's seed; it depends on nothing else but the person's age."""
-  streams = np.random.SeedSequence([seed, index, 0xFACE]).spawn(5)
-  expression, pose, gaze, light, surroundings = (np.random.default_rng(s) for s in streams)
+  streams = np.random.SeedSequence([seed, index, 0xFACE]).spawn(3)
+  expression, pose, gaze = (np.random.default_rng(s) for s in streams)
   strengths = _expression(expression)
   camera, head, roll = _pose(pose, person.age_years)
   look = _gaze(gaze, camera, head)
@@ -147,14 +163,4 @@ def draw_shot(seed: int, index: int, person: Person) -> FaceShot:
   for name, value in (_channels(strengths, expression) | eye_look_weights(look, look)).items():
     frame[ARKIT.index(name)] = value
   frame[HEAD], frame[LEFT_EYE], frame[RIGHT_EYE] = head, (*look, 0.0), (*look, 0.0)
-  key, light_facts = _light(light, camera)
-  kind = str(surroundings.choice(list(BACKDROPS), p=list(BACKDROPS.values())))
-  return FaceShot(
-    frame=frame,
-    camera=camera,
-    roll=roll,
-    light=key,
-    backdrop=kind,
-    backdrop_seed=int(surroundings.integers(2**31)),
-    facts={**strengths, **light_facts, "backdrop": kind},
-  )
+  return FaceShot(frame=frame, camera=camera, roll=roll, strengths=strengths)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -240,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.shrink is not None:
       shrink_set(args.shrink, args.out, args.size)
     else:
-      build(args.out, args.count, args.size, args.seed)
+      build(args.out, args.count, args.size, args.seed, functools.partial(print, flush=True))
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code
