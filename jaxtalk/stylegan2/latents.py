@@ -115,15 +115,16 @@ def load_labeller(text: str = "") -> NamedLabeller:
   ``name`` is a function of pictures, an object with ``predict``, or a class of such objects that needs no arguments.
   """
   if not text:
-    from jaxtalk.systems import face_attributes
+    from jaxtalk.systems.face_attributes import load_face_attributes
 
-    return NamedLabeller(face_attributes.load(), "face_attributes", _file_digest(Path(face_attributes.WEIGHTS)))
+    own = load_face_attributes()
+    return NamedLabeller(own, "face_attributes", own.digest)
   path, _, name = text.rpartition(":")
   module = _import(path, text)
   found = getattr(module, name, None)
   if found is None:
     raise InputError(f"labeller {text!r}: {path} has no {name!r}")
-  model = found() if inspect.isclass(found) else found
+  model: Any = found() if inspect.isclass(found) else found
   if not hasattr(model, "predict"):
     if not callable(model):
       raise InputError(f"labeller {text!r} is neither a function of pictures nor an object with predict(images)")

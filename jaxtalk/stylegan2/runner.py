@@ -15,6 +15,10 @@ from flax import traverse_util
 
 from jaxtalk.core import InputError, MissingAssetError
 from jaxtalk.stylegan2.directions import sefa
+from jaxtalk.stylegan2.networks import Generator
+from jaxtalk.stylegan2.official import import_generator
+from jaxtalk.stylegan2.snapshots import read_snapshot
+from jaxtalk.stylegan2.store import load_network
 
 NOISE_MODES = ("const", "random", "none")
 
@@ -48,7 +52,9 @@ class Runner:
     noise_mode: "const", "random" (from each picture's seed) or "none".
   """
 
-  def __init__(self, module: Any, variables: Any, *, name: str = "network", batch: int = 8, noise_mode: str = "const"):
+  def __init__(
+    self, module: Generator, variables: Any, *, name: str = "network", batch: int = 8, noise_mode: str = "const"
+  ):
     if noise_mode not in NOISE_MODES:
       raise InputError(f"noise mode {noise_mode!r}: choose {', '.join(NOISE_MODES)}")
     if batch < 1:
@@ -67,7 +73,8 @@ class Runner:
   @functools.cached_property
   def _draw(self) -> Callable:
     def plain(variables, ws, styles):
-      return to_uint8(self._module.apply(variables, ws, styles=styles, noise_mode=self.noise_mode, method="synthesis"))
+      drawn = self._module.apply(variables, ws, styles=styles, noise_mode=self.noise_mode, method="synthesis")
+      return to_uint8(jnp.asarray(drawn))
 
     def noisy(variables, ws, styles, seeds):  # each picture has noise of its own, whatever batch it is in
       def one(w, style, seed):
@@ -153,17 +160,12 @@ def open_network(path: str | Path, *, batch: int = 8, noise_mode: str = "const")
   if not path.is_file():
     raise MissingAssetError(f"no network at {path}: give a .safetensors of ours or an official .pkl")
   if path.suffix == ".pkl":
-    from jaxtalk.stylegan2.official import import_generator
-    from jaxtalk.stylegan2.snapshots import read_snapshot
-
     state = read_snapshot(path)["G_ema"]
     module, variables = import_generator(state.state, **state.init_kwargs)
-  elif path.suffix == ".safetensors":
-    from jaxtalk.stylegan2.store import load_network
-
-    module, variables, _ = load_network(path)
-  else:
+    return Runner(module, variables, name=path.name, batch=batch, noise_mode=noise_mode)
+  if path.suffix != ".safetensors":
     raise InputError(f"{path}: a network is a .safetensors of ours or an official .pkl")
-  if not hasattr(module, "z_dim"):
-    raise InputError(f"{path} holds a {type(module).__name__}, not a generator")
-  return Runner(module, variables, name=path.name, batch=batch, noise_mode=noise_mode)
+  found, variables, _ = load_network(path)
+  if not isinstance(found, Generator):
+    raise InputError(f"{path} holds a {type(found).__name__}, not a generator")
+  return Runner(found, variables, name=path.name, batch=batch, noise_mode=noise_mode)

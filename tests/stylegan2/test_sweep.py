@@ -2,6 +2,7 @@
 
 import json
 
+import golden
 import jax
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 from jaxtalk.core import InputError, MissingAssetError
 from jaxtalk.stylegan2 import album, directions, factors, learn, runner, sample, sweep
 from jaxtalk.stylegan2.latents import NamedLabeller, label_latents, one_hot
-from jaxtalk.stylegan2.networks import Generator
+from jaxtalk.stylegan2.networks import Discriminator, Generator
+from jaxtalk.stylegan2.store import save_network
 
 DIM, NUM_WS = 12, 6
 NAMES = ("age", "yaw", "smile", "frown", "brow_raise", "jaw_open")
@@ -144,6 +146,26 @@ def test_runner_is_the_generator(tiny):
     net.mapping(z)
   with pytest.raises(InputError, match="noise mode"):
     runner.Runner(module, variables, noise_mode="loud")
+
+
+def test_network_from_our_file_and_from_an_official_snapshot(tiny, tmp_path):
+  module, variables, net = tiny
+  path = tmp_path / "net.safetensors"
+  save_network(path, module, variables, {"source": "test"})
+  again = runner.open_network(path)
+  assert (again.sha256, again.num_ws, again.name) == (net.sha256, 4, "net.safetensors")
+  critic = Discriminator(c_dim=0, img_resolution=8, img_channels=3, channel_base=32, channel_max=4)
+  shapes = jax.eval_shape(critic.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+  save_network(path, critic, jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes), {"source": "test"})
+  with pytest.raises(InputError, match="holds a Discriminator"):
+    runner.open_network(path)
+  case = golden.case("snapshot_ada_a")
+  with np.load(golden.path(case["expected"])) as data:
+    expected = dict(data)
+  official = runner.open_network(golden.path(case["pkl"]), batch=2)
+  images = official.images(official.mapping(expected["io/z"], psi=0.7))
+  shown = np.clip(127.5 * golden.nhwc(expected["io/img_const_psi0.7_fp32"]) + 128, 0, 255).astype(np.uint8)
+  assert np.all(np.abs(images - shown.astype(int)) <= 1) and np.mean(images == shown) > 0.999
 
 
 def test_network_digest_knows_every_number(tiny):
