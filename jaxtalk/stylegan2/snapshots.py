@@ -82,7 +82,7 @@ def read_snapshot_file(path: str | Path) -> Snapshot:
 
 
 def _parse(data: memoryview) -> Snapshot:
-  _refuse_other_files(bytes(data[:64]))
+  _refuse_other_files(bytes(data[:512]))
   work = Work(copied_bytes=len(data))
   reader = PickleReader(data, work, calls(work), builds={Dtype: complete_dtype})
   try:
@@ -96,7 +96,7 @@ def _parse(data: memoryview) -> Snapshot:
       raise SnapshotError(_NO_PICKLE) from error
     raise
   if content == STREAM_MAGIC:
-    raise SnapshotError("a file of torch.save, not a snapshot: it holds tensors without constructor arguments")
+    raise SnapshotError(_TORCH_SAVE)
   if type(content) is not dict or not any(type(content.get(name)) is Module for name in NETWORKS):
     raise SnapshotError("a pickle, but not a snapshot: no dict with the networks G, D or G_ema")
   # Copies of the tensors may take the size of the file once more.
@@ -109,10 +109,11 @@ def _parse(data: memoryview) -> Snapshot:
 
 
 _PROTOCOL = 0x80  # the first byte of pickles since protocol 2
+_STYLEGAN3 = "a StyleGAN3 (alias-free) snapshot; only StyleGAN2 networks are read"
+_TORCH_SAVE = "a file of torch.save, not a snapshot: it holds tensors without constructor arguments"
 _NO_PICKLE = "not a snapshot: no pickle (a text or binary file of some other kind)"
 _OTHER_FILES = (
-  (b"PK\x03\x04", "a zip archive (a data set, or a file of torch.save)"),
-  (b"PK\x05\x06", "an empty zip archive"),
+  (b"PK", "a zip archive, such as a data set"),
   (b"\x1f\x8b", "a gzip archive: unpack it first"),
   (b"version https://git-lfs", "a Git LFS pointer: the real file was not downloaded"),
   (b"<", "a web page: the download went wrong"),
@@ -122,6 +123,8 @@ _OTHER_FILES = (
 
 
 def _refuse_other_files(head: bytes) -> None:
+  if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head:  # the first name in the archive
+    raise SnapshotError(_TORCH_SAVE)
   for start, what in _OTHER_FILES:
     if head.lstrip().startswith(start):
       raise SnapshotError(f"not a snapshot: {what}")
@@ -140,9 +143,6 @@ def _explained(error: ForbiddenGlobal, memo: Mapping[int, Any]) -> SnapshotError
   if any(type(value) is str and value == "SynthesisInput" for value in memo.values()):
     return SnapshotError(f"{_STYLEGAN3} (stopped at {error.name})")
   return error
-
-
-_STYLEGAN3 = "a StyleGAN3 (alias-free) snapshot; only StyleGAN2 networks are read"
 
 
 # From modules to names and arrays.

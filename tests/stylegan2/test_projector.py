@@ -121,3 +121,13 @@ def test_bad_input(tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
   assert not (tmp_path / "out").exists()
+
+
+def test_mean_code_belongs_to_the_label():
+  module = TINY.clone(c_dim=2)
+  variables = random_variables(module, 3)
+  girl, boy = (projector.code_statistics(module, variables, 500, label)[0] for label in np.eye(2, dtype=np.float32))
+  z = np.random.RandomState(123).randn(500, 4).astype(np.float32)
+  w = jax.jit(lambda z, c: module.apply(variables, z, c, method="mapping"))(z, np.tile(np.float32([[0, 1]]), (500, 1)))
+  np.testing.assert_allclose(boy, np.asarray(w)[:, 0].mean(0), atol=1e-4)
+  assert np.abs(girl - boy).max() > 0.01

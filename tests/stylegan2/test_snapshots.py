@@ -106,6 +106,7 @@ def test_protocol_2_bytes(tmp_path):
 
 OTHER_FILES = {
   "zip": (b"PK\x03\x04\x14\x00" + bytes(60), "zip archive"),
+  "torch.save zip": (b"PK\x03\x04\x00" + bytes(25) + b"weights/data.pkl" + bytes(60), "torch.save"),
   "text": (b"configuration of something\nwith a second line\n", "no pickle"),
   "prose": (b"Once upon a time\n", "no pickle"),
   "html": (b"\n<!DOCTYPE html><html>", "web page"),
