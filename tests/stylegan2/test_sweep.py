@@ -276,8 +276,6 @@ def test_bad_requests_are_refused(tiny, tmp_path, capsys):
 
 def _toy_cast(monkeypatch):
   toy = ToyNetwork()
-  monkeypatch.setattr(sample.Cast, "__post_init__", lambda self: None)
-  monkeypatch.setattr(sample.Cast, "knows_gender", True)
   _open(monkeypatch, {"toy": toy})
   monkeypatch.setattr(sweep, "load_labeller", lambda text: LABELLER)
   monkeypatch.setattr(learn, "load_labeller", lambda text: LABELLER)
