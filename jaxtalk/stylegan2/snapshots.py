@@ -71,7 +71,7 @@ def read_snapshot_file(path: str | Path) -> Snapshot:
   path = Path(path)
   try:
     if path.stat().st_size > MAX_FILE_BYTES:
-      raise SnapshotError(f"larger than any snapshot ({MAX_FILE_BYTES >> 30} GiB)")
+      raise SnapshotError(f"{path}: larger than any snapshot ({MAX_FILE_BYTES >> 30} GiB)")
     data = path.read_bytes()
   except OSError as error:
     raise SnapshotError(f"{path}: cannot be read: {error.strerror}") from error
@@ -97,7 +97,7 @@ def _parse(data: memoryview) -> Snapshot:
     raise
   if content == STREAM_MAGIC:
     raise SnapshotError(_TORCH_SAVE)
-  if type(content) is not dict or not any(type(content.get(name)) is Module for name in NETWORKS):
+  if type(content) is not dict or not any(type(content.get(name)) is Module for name in ("G", "D", "G_ema")):
     raise SnapshotError("a pickle, but not a snapshot: no dict with the networks G, D or G_ema")
   # Copies of the tensors may take the size of the file once more.
   networks, work = {}, Work(copied_bytes=len(data))

@@ -11,7 +11,7 @@ import pickles as p
 import pytest
 
 from jaxtalk.core import InputError
-from jaxtalk.stylegan2.snapshots import SnapshotError, read_snapshot, read_snapshot_file
+from jaxtalk.stylegan2.snapshots import MAX_FILE_BYTES, SnapshotError, read_snapshot, read_snapshot_file
 
 NAMES = ("snapshot_ada_a", "snapshot_ada_b", "snapshot_sg3_a", "snapshot_sg3_b")
 
@@ -117,6 +117,7 @@ OTHER_FILES = {
   "torch.save": (p.storage_stream(np.zeros(3, np.float32)), "torch.save"),
   "list": (p.pickle([1, 2]), "no dict with the networks"),
   "dict": (p.pickle({"G": 3}), "no dict with the networks"),
+  "only a pipe": (p.snapshot(augment_pipe=p.module("AugmentPipe")), "no dict with the networks"),
   "nothing": (p.pickle({"G": None, "D": None, "G_ema": None}), "no dict with the networks"),
   "tensorflow": (p.pickle((p.name("dnnlib.tflib.network.Network") + b")\x81", 1)), "TensorFlow.*legacy.py"),
   "stylegan3 args": (p.snapshot(G=p.network(_init_kwargs={"magnitude_ema_beta": 0.99})), "StyleGAN3"),
@@ -149,3 +150,8 @@ def test_paths_that_cannot_be_read(tmp_path):
     read_snapshot(tmp_path / "missing.pkl")
   with pytest.raises(SnapshotError, match="cannot be read"):
     read_snapshot(tmp_path)
+  huge = tmp_path / "huge.pkl"
+  with huge.open("wb") as file:
+    file.truncate(MAX_FILE_BYTES + 1)  # a hole: takes no space
+  with pytest.raises(SnapshotError, match="huge.pkl: larger than any snapshot"):
+    read_snapshot(huge)
