@@ -108,11 +108,15 @@ def make_person_faces(seed: int, group: int, size: int) -> list[Face]:
   cameras = [_aligned(points, shot, large) for points, shot in zip(placed, shots, strict=True)]
   constants = []
   for i, (k, rt) in enumerate(cameras):
-    at = i // PER_SETTING
-    room = rooms[at][:, :: 1 if i % PER_SETTING == 0 else -1]  # the same room, but for the flip
+    place = i // PER_SETTING
+    room = rooms[place][:, :: 1 if i % PER_SETTING == 0 else -1]  # the same room, but for the flip
     constants.append(
       renderer.Shot(
-        k=k.astype(np.float32), rt=rt.astype(np.float32), lights=rigs[at], occlusion=occlusions[at], background=room
+        k=k.astype(np.float32),
+        rt=rt.astype(np.float32),
+        lights=rigs[place],
+        occlusion=occlusions[place],
+        background=room,
       )
     )
   out = jax.device_get(take(device_model, jax.tree.map(lambda *x: np.stack(x), *constants), frames))

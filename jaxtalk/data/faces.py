@@ -23,7 +23,7 @@ import os
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,25 +125,30 @@ def write_set(path: Path, faces: Iterable[Face], facts: dict[str, Any], say: Cal
     say: is told the number of pictures after each.
   """
   part = path.with_name(path.name + ".part")
-  rows: list[Any] = []
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
-      for index, face in enumerate(faces):
-        _add(zip_file, image_name(index), _png(face.image))
-        rows.append(face.attributes)
-        say(index + 1)
-      labels = [[image_name(i), int(row["gender"])] for i, row in enumerate(rows)]
-      _add(zip_file, "dataset.json", json.dumps({"labels": labels}).encode())
-      table = io.BytesIO()
-      np.savez(table, allow_pickle=False, **{name: _column([row[name] for row in rows]) for name in rows[0]})
-      _add(zip_file, "attributes.npz", table.getvalue())
-      _add(zip_file, "about.json", json.dumps({"note": NOTE, "classes": GENDERS, **facts}).encode())
-    part.replace(path)
+    try:
+      with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
+        rows = []
+        for index, face in enumerate(faces):
+          _add(zip_file, image_name(index), _png(face.image))
+          rows.append(face.attributes)
+          say(index + 1)
+        _add_tables(zip_file, rows, facts)
+      part.replace(path)
+    finally:
+      part.unlink(missing_ok=True)
   except OSError as error:
     raise InputError(f"cannot write the face set to {path}: {error.strerror}") from error
-  finally:
-    part.unlink(missing_ok=True)
+
+
+def _add_tables(zip_file: zipfile.ZipFile, rows: list[Mapping[str, Any]], facts: dict[str, Any]) -> None:
+  labels = [[image_name(i), int(row["gender"])] for i, row in enumerate(rows)]
+  _add(zip_file, "dataset.json", json.dumps({"labels": labels}).encode())
+  table = io.BytesIO()
+  np.savez(table, allow_pickle=False, **{name: _column([row[name] for row in rows]) for name in rows[0]})
+  _add(zip_file, "attributes.npz", table.getvalue())
+  _add(zip_file, "about.json", json.dumps({"note": NOTE, "classes": GENDERS, **facts}).encode())
 
 
 def _add(zip_file: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -156,8 +156,7 @@ class TfdsSource:
         f"tfds:{name} needs two packages that are not installed: pip install tensorflow-datasets array-record"
       ) from error
     self.title = f"tfds:{name}"
-    dataset, _, split = name.partition(":")
-    split = split or "train"
+    dataset, split = _split_name(name)
     hint = f'import tensorflow_datasets as t; t.builder("{dataset}", file_format="array_record").download_and_prepare()'
     try:
       builder = tfds.builder(dataset, data_dir=data_dir, try_gcs=False, file_format="array_record")
@@ -172,9 +171,13 @@ class TfdsSource:
     self._labelled = "label" in features
     self.num_classes: int | None = getattr(features["label"], "num_classes", None) if self._labelled else None
     self.names = [f"{i:08d}" for i in range(len(self._items))]
+    self._seen: dict[str, int] = {}  # labels of pictures that were read: an item is decoded as a whole
 
   def picture(self, name: str) -> np.ndarray:
-    pixels = np.asarray(self._items[int(name)]["image"])
+    item = self._items[int(name)]
+    if self._labelled:
+      self._seen[name] = int(item["label"])
+    pixels = np.asarray(item["image"])
     return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
 
   def check(self, name: str) -> tuple[int, int, str]:
@@ -183,7 +186,20 @@ class TfdsSource:
     return pixels.shape[1], pixels.shape[0], mode
 
   def labels(self) -> Labels:
-    return {name: int(self._items[int(name)]["label"]) for name in self.names} if self._labelled else None
+    if not self._labelled:
+      return None
+    for name in self.names:
+      if name not in self._seen:
+        self.picture(name)
+    return self._seen
+
+
+def _split_name(name: str) -> tuple[str, str]:
+  """``lsun/cat:1.2.3:test`` to what to build, with its version, and the split."""
+  dataset, *rest = name.split(":")
+  if rest and rest[0][:1].isdigit():
+    dataset += ":" + rest.pop(0)
+  return dataset, ":".join(rest) or "train"
 
 
 def open_source(path: str | Path) -> Source:

@@ -181,6 +181,38 @@ def test_tfds_without_its_package_says_what_to_install(monkeypatch):
     open_images("tfds:cifar10:test")
 
 
+@pytest.mark.slow
+def test_tfds_is_read_without_tensorflow(tmp_path, monkeypatch):
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))  # read when the package is imported
+  tfds = pytest.importorskip("tensorflow_datasets")
+  pytest.importorskip("array_record")
+
+  class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = tmp_path
+
+    def _info(self):
+      features = {"image": tfds.features.Image(shape=(12, 10, 3)), "label": tfds.features.ClassLabel(num_classes=4)}
+      return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, manager):
+      return {"train": self._generate_examples(20), "test": self._generate_examples(5)}
+
+    def _generate_examples(self, count):
+      for i in range(count):
+        yield i, {"image": io.BytesIO(png(picture(i, (12, 10)))), "label": i % 3}
+
+  TinyPictures(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+  for name, count in (("", 20), (":test", 5), (":1.0.0:train[:50%]", 10)):
+    images = open_images(f"tfds:tiny_pictures{name}", resolution=8, use_labels=True)
+    assert (len(images), images.c_dim, images.image(0).shape) == (count, 4, (8, 8, 3))
+  with pytest.raises(InputError, match="Unknown split 'valid'"):
+    open_images("tfds:tiny_pictures:valid")
+  with pytest.raises(InputError, match="12x10|10x12"):
+    open_images("tfds:tiny_pictures")
+  assert "tensorflow" not in sys.modules
+
+
 def test_batches_have_the_promised_shapes_and_go_on_where_they_were(six):
   images = open_images(six[0], use_labels=True, xflip=True)
   batches = ImageBatches(images, 4, seed=3)
