@@ -80,24 +80,24 @@ def warp(images: jax.Array, inverse: jax.Array) -> jax.Array:
   Outside the image is its mirror image, to W - 1 pixels, then zero.
   """
   height, width = images.shape[2:]
-  doubled = _rows(_rows(images, _doubling(height), 2), _doubling(width), 3)
+  doubled = _across(_across(images, _doubling(width)).swapaxes(2, 3), _doubling(height))
   x, y = _positions(inverse, height, width)
-  sampled = jax.vmap(_bilinear)(doubled, _row_of(y, height), _row_of(x, width), y % 1, x % 1)
-  sampled = sampled.reshape(*images.shape[:2], 2 * height + 10, 2 * width + 10)
-  return _rows(_rows(sampled, _halving(height), 2), _halving(width), 3)
+  sampled = jax.vmap(_bilinear)(doubled, _row_of(x, width), _row_of(y, height), x % 1, y % 1)
+  sampled = sampled.reshape(*images.shape[:2], 2 * width + 10, 2 * height + 10)
+  return _across(_across(sampled, _halving(height)).swapaxes(2, 3), _halving(width))
 
 
 def band_filter(images: jax.Array, gains: jax.Array) -> jax.Array:
   """Multiplies the four octaves of each image by its gains: (N, C, H, W) and (N, 4) -> (N, C, H, W)."""
-  for axis in (2, 3):
-    images = _rows(images, _band_matrices(images.shape[axis]), axis, gains)
-  return images
+  height, width = images.shape[2:]
+  filtered = _across(images, _band_matrices(width), gains).swapaxes(2, 3)
+  return _across(filtered, _band_matrices(height), gains).swapaxes(2, 3)
 
 
 def _positions(inverse: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-  """x and y, each (N, samples), in pixels of the doubled image; even ones are those of the image."""
-  shape = (2 * height + 10, 2 * width + 10)
-  ys, xs = (np.broadcast_to(v, shape).ravel() for v in np.ogrid[: shape[0], : shape[1]])
+  """x and y, each (N, samples), column by column, in pixels of the doubled image; its even pixels are the image's."""
+  shape = (2 * width + 10, 2 * height + 10)
+  xs, ys = (np.broadcast_to(v, shape).ravel() for v in np.ogrid[: shape[0], : shape[1]])
   u = jnp.asarray((xs - (width + 1 + _GUARD)) / 2, jnp.float32)[None]
   v = jnp.asarray((ys - (height + 1 + _GUARD)) / 2, jnp.float32)[None]
   a = inverse.astype(jnp.float32)[:, :, :, None]
@@ -108,30 +108,26 @@ def _positions(inverse: jax.Array, height: int, width: int) -> tuple[jax.Array, 
 
 def _bilinear(image: jax.Array, row: jax.Array, column: jax.Array, fy: jax.Array, fx: jax.Array) -> jax.Array:
   """(C, H, W) at (samples,) whole positions plus fractions -> (C, samples)."""
-  width = image.shape[2]
-  flat, index = image.reshape(image.shape[0], -1), row * width + column
-  corners = ((0, (1 - fy) * (1 - fx)), (1, (1 - fy) * fx), (width, fy * (1 - fx)), (width + 1, fy * fx))
-  return sum(
-    (flat.at[:, index + offset].get(mode="promise_in_bounds") * weight[None] for offset, weight in corners),
-    jnp.zeros((1, 1)),
-  )
+  # One 2x2 window a sample: its transpose is one scatter of windows, which is twice as fast as four of pixels.
+  window = jax.vmap(lambda y, x: jax.lax.dynamic_slice(image, (0, y, x), (image.shape[0], 2, 2)))(row, column)
+  window = jnp.moveaxis(window, 0, 3)
+  upper = window[:, 0, 0] * ((1 - fy) * (1 - fx))[None] + window[:, 0, 1] * ((1 - fy) * fx)[None]
+  return upper + window[:, 1, 0] * (fy * (1 - fx))[None] + window[:, 1, 1] * (fy * fx)[None]
 
 
-def _rows(images: jax.Array, matrix: np.ndarray, axis: int, gains: jax.Array | None = None) -> jax.Array:
-  """``matrix`` (rows, size), or (4, rows, size) to be summed with gains (N, 4), applied along axis 2 or 3 of images."""
+def _across(images: jax.Array, matrix: np.ndarray, gains: jax.Array | None = None) -> jax.Array:
+  """Each row of images (N, C, H, W) times ``matrix`` (rows, W), or times the sum of (4, rows, W) by gains (N, 4)."""
   rows, parts = matrix.shape[-2], []
   step = _BLOCK if rows > 2 * _BLOCK else rows
   for start in range(0, rows, step):
     block = matrix[..., start : start + step, :]
     used = np.flatnonzero(np.any(block.reshape(-1, block.shape[-1]), axis=0))
     columns = slice(int(used[0]), int(used[-1]) + 1)
-    source = images[:, :, columns] if axis == 2 else images[:, :, :, columns]
     weights, letters = jnp.asarray(block[..., columns], jnp.float32), "ij"
     if gains is not None:
       weights, letters = jnp.einsum("nb,bij->nij", gains, weights, precision="highest"), "nij"
-    form = "ncjw->nciw" if axis == 2 else "nchj->nchi"
-    parts.append(jnp.einsum(f"{letters},{form}", weights, source, precision="highest"))
-  return jnp.concatenate(parts, axis)
+    parts.append(jnp.einsum(f"nchj,{letters}->nchi", images[..., columns], weights, precision="highest"))
+  return jnp.concatenate(parts, axis=3)
 
 
 def _reflected(index: np.ndarray, size: int) -> np.ndarray:
