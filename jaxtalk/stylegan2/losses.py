@@ -85,11 +85,11 @@ class Losses:
     """Codes (N, num_ws, w_dim) with style mixing, and the statistics with a newer ``w_avg``."""
     variables = {"params": g, "buffers": stats.buffers}
     ws = jnp.asarray(self.generator.apply(variables, draws.z, c, method="mapping"))
-    stats = stats.replace(buffers=update_w_avg(stats.buffers, jax.lax.stop_gradient(ws[:, 0]), self.w_avg_beta))
+    buffers = update_w_avg(stats.buffers, jax.lax.stop_gradient(ws[:, 0]), self.w_avg_beta)
     if self.mixing:
-      other = self.generator.apply(variables, draws.z_mix, c, method="mapping")
+      other = jnp.asarray(self.generator.apply(variables, draws.z_mix, c, method="mapping"))
       ws = jnp.where((jnp.arange(ws.shape[1]) < draws.cutoff)[None, :, None], ws, other)
-    return ws, stats
+    return ws, dataclasses.replace(stats, buffers=buffers)
 
   def paint(self, g: Params, stats: Statistics, ws: jax.Array, draws: Draws) -> jax.Array:
     """Images of codes (N, num_ws, w_dim)."""
@@ -130,7 +130,7 @@ class Losses:
       mean = after.pl_mean + self.pl_decay * (lengths.mean() - after.pl_mean)
       penalty = jnp.square(lengths - mean)
       report = {"pl_length": lengths, "pl_penalty": penalty, "loss_G_reg": penalty * self.pl_weight}
-      return self.pl_weight * penalty.mean(), (after.replace(pl_mean=mean), report)
+      return self.pl_weight * penalty.mean(), (dataclasses.replace(after, pl_mean=mean), report)
 
     grads, (after, report) = jax.grad(loss, has_aux=True)(g)
     return grads, after, report

@@ -1,4 +1,4 @@
-"""One update of StyleGAN2 as stages: both networks' losses, their lazy regularisers, averages and augmentation strength.
+"""One update of StyleGAN2 as stages: both losses, their lazy regularisers, averages and strength of augmentation.
 
 Order and arithmetic follow the official training (stylegan2-ada-pytorch): every phase has fresh latents and labels and
 its own step of the network's optimiser, a lazy phase counts ``every`` times, and both kinds share one Adam.
@@ -162,10 +162,9 @@ class Phases:
   def finish(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
     """The average generator, the augmentation's strength, and the counts."""
     settings, extra = self.settings, dict(state.extra)
-    half_life = settings.ema_kimg * 1000
-    if settings.ema_ramp:
-      half_life = jnp.minimum(half_life, extra["images"] * settings.ema_ramp)
-    beta = 0.5 ** (settings.batch_size / jnp.maximum(half_life, 1e-8))
+    ramp = extra["images"] * settings.ema_ramp if settings.ema_ramp else jnp.inf
+    half_life = jnp.clip(ramp, 1e-8, max(settings.ema_kimg * 1000, 1e-8))
+    beta = 0.5 ** (settings.batch_size / half_life)
     ema = jax.tree.map(lambda old, new: new + (old - new) * beta, state.ema, state.params["G"])
     extra["images"] = extra["images"] + settings.batch_size
     metrics = {}
@@ -228,7 +227,9 @@ class Phases:
     stats = Statistics(buffers=state.extra["G_buffers"], pl_mean=state.extra["pl_mean"])
     parts = self.settings.accumulate
     # Example i goes to part i % parts, so that on a mesh every part is spread over all devices without moving data.
-    slices = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0), dict(batch))
+    slices = {
+      name: jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0) for name, x in batch.items()
+    }
     if parts == 1:
       grads, stats, report = one(stats, *jax.tree.map(lambda x: x[0], (slices, draws)))
     else:

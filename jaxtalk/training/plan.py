@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from jaxtalk import runtime
 from jaxtalk.core import InputError
 from jaxtalk.training import sharding
 from jaxtalk.training.checkpoints import abstract_like
@@ -67,8 +68,9 @@ class Plan:
     lowered = [
       jax.jit(stage.run, donate_argnums=0, out_shardings=places).lower(self.state, self.batch) for stage in stages
     ]
+    options = runtime.compiler_options()
     with ThreadPoolExecutor() as threads:
-      compiled = threads.map(lambda low: low.compile(), lowered)
+      compiled = threads.map(lambda low: low.compile(compiler_options=options), lowered)
       return Update([(run, stage.every) for run, stage in zip(compiled, stages, strict=True)])
 
   def feed(self, data: Batches) -> dict[str, jax.Array]:

@@ -95,7 +95,8 @@ def make_writers(workdir: Path, resume_step: int = 0) -> list[Writer]:
 class Progress:
   """Speed and expected end: a bar on a terminal, one line a report otherwise. Use as a context manager.
 
-  ``unit`` is what an example is called. Time between `pause` and `resume` (evaluation, saving) does not count as training.
+  ``unit`` is what an example is called. Time between `pause` and `resume` (evaluation, saving) does not count as
+  training.
   """
 
   def __init__(self, start: int, total: int, batch_size: int, stream: IO[str] | None = None, unit: str = "examples"):

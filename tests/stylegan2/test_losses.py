@@ -78,9 +78,7 @@ class Recording:
     if self.config["style_mixing_prob"] > 0 and phase != "Dreg":
       cutoff, z_mix = np.int32(self._recorded.pop(0)), self._recorded.pop(0)
     directions = golden.nhwc(self._recorded.pop(0)) if phase == "Greg" else None
-    return Draws(
-      z=z, z_mix=z_mix, cutoff=cutoff, noise=key, augment=jax.random.split(key, 2), directions=directions
-    )
+    return Draws(z=z, z_mix=z_mix, cutoff=cutoff, noise=key, augment=jax.random.split(key, 2), directions=directions)
 
 
 @pytest.mark.parametrize("name", ["train_step0", "train_step1"])
