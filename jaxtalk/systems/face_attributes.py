@@ -81,7 +81,7 @@ class FaceAttributesNet(nn.Module):
     widths: channels at 32, 16, 8 and 4 pixels.
   """
 
-  widths: tuple[int, ...] = (32, 64, 96, 112)
+  widths: tuple[int, ...] = (24, 48, 80, 112)
 
   @nn.compact
   def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
@@ -115,7 +115,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    init = nn.initializers.variance_scaling(2.0 * self.scale**2, "fan_in", "truncated_normal")
+    init = nn.initializers.variance_scaling(2.0 * self.scale**2, "fan_in", "uniform")
     kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     pads = ((self.kernel // 2, self.kernel // 2),) * 2

@@ -24,6 +24,12 @@ from jaxtalk.training.optimizer import make_optimizer
 from jaxtalk.training.task import TrainState, create_state, gradient_update
 
 _SHIFT = 3  # pixels by which pictures are moved at most, so that a generator's looser alignment does not matter
+_SIDED = ("yaw", "roll", "light_azimuth")  # what changes its sign in a mirror
+# Landmark i of a mirrored face is landmark _MIRRORED[i] of the face: the 68 of iBUG, then the pupils.
+_MIRRORED = np.array([
+  *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
+  41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1), 69, 68,
+])  # fmt: skip
 Targets = Mapping[str, np.ndarray]
 
 
@@ -31,7 +37,9 @@ def lab(colours: Sequence[Sequence[int]]) -> np.ndarray:
   """(N, 3) CIELAB (D65) of sRGB colours in 0 to 255 (IEC 61966-2-1, CIE 15)."""
   srgb = np.asarray(colours, np.float64) / 255.0
   linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-  matrix = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip  # noqa: E501
+  matrix = np.array([
+    [0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]
+  ])  # fmt: skip
   xyz = linear @ matrix.T / matrix.sum(axis=1)
   f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
   return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
@@ -93,26 +101,43 @@ class FaceSource:
     return {"image": self._images[index], **{name: rows[index] for name, rows in self._targets.items()}}
 
 
-def augment(images: jax.Array, landmarks: jax.Array, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Pictures (B, 64, 64, 3) in [-1, 1] as a generator may draw them, and their landmarks.
+def mirror(batch: Mapping[str, jax.Array], flip: jax.Array) -> dict[str, jax.Array]:
+  """Some pictures (B,) of a batch the other way round, and their targets with them."""
+  signs = jnp.array([-1.0 if a.name in _SIDED else 1.0 for a in fa.ATTRIBUTES])
+  points = batch["landmarks"][:, _MIRRORED] * jnp.array([-1.0, 1.0])[None, None]
+  return {
+    **batch,
+    "image": jnp.where(flip[:, None, None, None], batch["image"][:, :, ::-1], batch["image"]),
+    "numbers": jnp.where(flip[:, None], batch["numbers"] * signs[None], batch["numbers"]),
+    "landmarks": jnp.where(flip[:, None, None], points, batch["landmarks"]),
+  }
 
-  In this order: a shift of up to three pixels, a little colour and contrast, blur or sharpness, noise, and now and then
-  a box that is filled with one colour.
-  """
-  keys = jax.random.split(rng, 6)
-  batch, size = images.shape[:2]
-  shift = jax.random.randint(keys[0], (batch, 2), -_SHIFT, _SHIFT + 1)
+
+def shift(images: jax.Array, landmarks: jax.Array, by: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Pictures and landmarks moved by (B, 2) whole pixels down and to the right, at most three; the edges repeat."""
+  size = images.shape[1]
   padded = jnp.pad(images, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)), mode="edge")
-  x = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (size, size, 3)))(
-    padded, _SHIFT - shift
-  )
-  landmarks = landmarks + shift[:, None, ::-1] / fa.LANDMARK_SCALE
-  gain = 1.0 + 0.05 * jax.random.normal(keys[1], (batch, 1, 1, 4))
-  x = (x + 1.0) * gain[..., :1] * gain[..., 1:].clip(0.9, 1.1) - 1.0
-  u = jax.random.uniform(keys[2], (batch, 1, 1, 2))
-  x = x + (1.3 * u[..., :1] - 0.3) * (_blurred(x) - x)
-  x = x + 0.12 * u[..., 1:] ** 2 * jax.random.normal(keys[3], x.shape)
-  return _with_box(x, keys[4]), landmarks
+  cut = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (size, size, 3)))
+  return cut(padded, _SHIFT - by), landmarks + by[:, None, ::-1] / fa.LANDMARK_SCALE
+
+
+def degrade(x: jax.Array, draws: jax.Array, rng: jax.Array) -> jax.Array:
+  """Pictures (B, 64, 64, 3) in [-1, 1] as a generator may draw them.
+
+  In this order: a little colour and contrast, blur or sharpness, noise, and in a quarter of them a box of one colour.
+
+  Args:
+    x: pictures.
+    draws: (B, 14) uniform in [0, 1); all but the noise is made of them, for every draw of its own costs seconds of
+      compilation.
+    rng: of the noise.
+  """
+  gain = 0.92 + 0.16 * draws[:, None, None, :4]
+  x = (x + 1.0) * gain[..., :1] * gain[..., 1:] - 1.0
+  blur, noise = draws[:, None, None, 4:5], draws[:, None, None, 5:6]
+  x = x + (1.3 * blur - 0.3) * (_blurred(x) - x)
+  x = x + 0.12 * noise**2 * jax.random.normal(rng, x.shape)
+  return _with_box(x, draws[:, 6:])
 
 
 def _blurred(x: jax.Array) -> jax.Array:
@@ -126,17 +151,14 @@ def _blurred(x: jax.Array) -> jax.Array:
   return x
 
 
-def _with_box(x: jax.Array, rng: jax.Array) -> jax.Array:
-  """One box in a quarter of the pictures, of up to 18 pixels."""
-  keys = jax.random.split(rng, 3)
-  batch, size = x.shape[:2]
-  corner = jax.random.uniform(keys[0], (batch, 2), maxval=size)
-  side = jax.random.uniform(keys[1], (batch, 3), maxval=18.0)
-  side = jnp.where(side[:, 2:] < 4.5, side[:, :2], 0.0)
+def _with_box(x: jax.Array, draws: jax.Array) -> jax.Array:
+  """A box of up to 18 by 18 pixels where the first of the 8 draws says so."""
+  size = x.shape[1]
+  corner, side = size * draws[:, 1:3], 18.0 * draws[:, 3:5] * (draws[:, :1] < 0.25)
   at = jnp.arange(size)[None, None]
-  rows, columns = jnp.moveaxis((at >= corner[..., None]) & (at < (corner + side)[..., None]), 1, 0)
-  colour = jax.random.uniform(keys[2], (batch, 1, 1, 3), minval=-1.0)
-  return jnp.where((rows[:, :, None] & columns[:, None])[..., None], colour, x)
+  inside = (at >= corner[..., None]) & (at < (corner + side)[..., None])
+  colour = 2.0 * draws[:, None, None, 5:] - 1.0
+  return jnp.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], colour, x)
 
 
 class FaceAttributesTask:
@@ -162,8 +184,12 @@ class FaceAttributesTask:
     )
 
   def _loss(self, params, batch, rng):
-    images, landmarks = augment(fa.to_input(batch["image"]), batch["landmarks"], rng)
-    raw = fa.apply(self.net, params, images)
+    keys = jax.random.split(rng)
+    draws = jax.random.uniform(keys[0], (batch["image"].shape[0], 17))
+    batch = mirror(batch, draws[:, 0] < 0.5)
+    by = jnp.floor((2 * _SHIFT + 1) * draws[:, 1:3]).astype(jnp.int32) - _SHIFT
+    images, landmarks = shift(fa.to_input(batch["image"]), batch["landmarks"], by)
+    raw = fa.apply(self.net, params, degrade(images, draws[:, 3:], keys[1]))
     numbers = optax.huber_loss(raw["numbers"], batch["numbers"]).mean()
     gender = optax.sigmoid_binary_cross_entropy(raw["gender"], batch["gender"]).mean()
     hair = optax.softmax_cross_entropy_with_integer_labels(raw["hair"], batch["hair"]).mean()

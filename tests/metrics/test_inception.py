@@ -1,6 +1,7 @@
 """Inception-v3: its graph, its resizing, and weights under the names of others; TorchScript files without torch."""
 
 import functools
+import hashlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxtalk.core import InputError, MissingAssetError
-from jaxtalk.metrics import inception
+from jaxtalk.metrics import extractors, inception
 from jaxtalk.metrics.torchscript import read_tensors
 
 TINY = Path(__file__).parent / "tiny_torchscript.pt"  # saved by torch 2.13 from two small modules
@@ -252,8 +253,34 @@ def test_the_converter_writes_a_file_and_says_what_is_wrong(tmp_path, capsys):
   assert inception.main(["turn"]) == 2
 
 
+def converted_file(folder):
+  """Weights at random, on disk as the converter leaves them."""
+  (folder / "source").write_bytes(b"weights")
+  inception.save(folder / "inception.safetensors", inception.convert(foreign("torchscript")), folder / "source")
+  return folder / "inception.safetensors"
+
+
+def test_the_extractor_has_classes_without_the_bias_of_the_output(tmp_path):
+  extractor = extractors.make_extractor(str(converted_file(tmp_path)))
+  assert (extractor.name, extractor.resolution, extractor.dims) == ("inception", 299, 2048)
+  features = np.random.default_rng(0).uniform(size=(3, 2048))
+  logits = features @ arrays()["output"]["weight"].T
+  found = extractor.probabilities(features)
+  np.testing.assert_allclose(found.sum(1), 1)
+  np.testing.assert_allclose(np.log(found[:, 5] / found[:, 9]), logits[:, 5] - logits[:, 9], rtol=1e-5, atol=1e-6)
+  assert extractor.digest == hashlib.sha256((tmp_path / "inception.safetensors").read_bytes()).hexdigest()
+
+
+def test_weights_of_something_else_are_no_extractor(tmp_path):
+  from safetensors.numpy import save_file
+
+  save_file({"conv/kernel": np.zeros((3, 3, 3, 32), np.float32)}, tmp_path / "a.safetensors")
+  with pytest.raises(InputError, match="not of the 2015 Inception-v3: conv/bias should be .* is missing"):
+    extractors.InceptionExtractor(tmp_path / "a.safetensors")
+
+
 @pytest.mark.slow
-def test_the_graph_as_torch_computes_it():
+def test_the_graph_as_torch_computes_it(tmp_path):
   torch = pytest.importorskip("torch")
   f = torch.nn.functional
   state = {name: torch.as_tensor(x) for name, x in foreign("torchscript").items()}
@@ -275,8 +302,8 @@ def test_the_graph_as_torch_computes_it():
   def average(x):
     return f.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
-  image = np.random.default_rng(5).integers(0, 256, (1, 299, 299, 3)).astype(np.float32) / 128 - 1
-  x = torch.as_tensor(np.moveaxis(image, -1, 1))
+  image = np.random.default_rng(5).integers(0, 256, (1, 299, 299, 3)).astype(np.uint8)
+  x = torch.as_tensor(np.moveaxis((image.astype(np.float32) - 128) / 128, -1, 1))
   x = conv(conv(conv(x, "conv", 2, 0), "conv_1", 1, 0), "conv_2")
   x = f.max_pool2d(conv(conv(f.max_pool2d(x, 3, 2), "conv_3"), "conv_4", 1, 0), 3, 2)
   for b in ("mixed", "mixed_1", "mixed_2"):
@@ -295,8 +322,5 @@ def test_the_graph_as_torch_computes_it():
                    conv(c, f"{b}_tower_1_mixed_conv"), conv(c, f"{b}_tower_1_mixed_conv_1"),
                    conv(pooled, f"{b}_tower_2_conv")], 1)  # fmt: skip
   wanted = x.mean((2, 3)).numpy()
-  converted = inception.convert(foreign("torchscript"))
-  params = {layer: {part: converted[f"{layer}/{part}"] for part in ("kernel", "bias")} for layer in layers()
-            if layer != "output"}  # fmt: skip
-  ours = np.asarray(jax.jit(inception.Inception().apply)({"params": params}, image))
+  ours = extractors.InceptionExtractor(converted_file(tmp_path), batch_size=1).features(image)
   np.testing.assert_allclose(ours, wanted, atol=2e-5 * np.abs(wanted).max())
