@@ -11,6 +11,7 @@ pictures that do not fit together are an error. Sets that fit into ``CACHE_BYTES
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,24 @@ __all__ = ["ImageBatches", "ImageSet", "SamplerOrder", "open_images"]
 
 CACHE_BYTES = 2 * 2**30  # decoded pictures kept in memory
 CHANNELS = {"L": 1, "RGB": 3}
+MAX_CLASSES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelTable:
+  """Labels of all good pictures: ``values`` (N, width) float32, or (N,) classes of which one-hot rows are made."""
+
+  values: np.ndarray
+  width: int
+
+  def rows(self, index: np.ndarray) -> np.ndarray:
+    """(len(index), width) float32."""
+    picked = self.values[index]
+    if picked.ndim == 2:
+      return picked
+    rows = np.zeros((len(picked), self.width), np.float32)
+    rows[np.arange(len(picked)), picked] = 1
+    return rows
 
 
 class ImageSet:
@@ -45,9 +64,9 @@ class ImageSet:
   """
 
   def __init__(
-    self, source: Source, names: Sequence[str], labels: np.ndarray, shape: tuple[int, int], skipped: Sequence[str]
+    self, source: Source, names: Sequence[str], labels: LabelTable, shape: tuple[int, int], skipped: Sequence[str]
   ):
-    self._source, self._names, self._all_labels = source, names, labels
+    self._source, self._names, self._labels = source, names, labels
     self.resolution, self.channels = shape
     self.skipped = list(skipped)
     self.title = source.title
@@ -61,11 +80,11 @@ class ImageSet:
 
   @property
   def c_dim(self) -> int:
-    return self._all_labels.shape[1]
+    return self._labels.width
 
   @property
   def labels(self) -> np.ndarray:
-    return self._all_labels[self.raw_index]
+    return self._labels.rows(self.raw_index)
 
   def name(self, index: int) -> str:
     """The file of a picture."""
@@ -78,7 +97,7 @@ class ImageSet:
 
   def label(self, index: int) -> np.ndarray:
     """(c_dim,) float32."""
-    return self._all_labels[self.raw_index[index]]
+    return self._labels.rows(self.raw_index[[index]])[0]
 
   def limit(self, max_size: int, seed: int) -> None:
     """Keeps ``max_size`` pictures drawn with ``seed``, in their order."""
@@ -154,7 +173,7 @@ def open_images(
     raise InputError(f"{source.title}: none of its {len(source.names)} pictures can be decoded")
   shape = _common_shape(source.title, found, resolution)
   names = list(found)
-  labels = _labels(source, names) if use_labels else np.zeros((len(names), 0), np.float32)
+  labels = _labels(source, names) if use_labels else LabelTable(np.zeros((len(names), 0), np.float32), 0)
   images = ImageSet(source, names, labels, shape, broken)
   if max_size is not None:
     images.limit(max_size, seed)
@@ -210,31 +229,30 @@ def _is_size(value: int) -> bool:
   return value >= 4 and value & (value - 1) == 0
 
 
-def _labels(source: Source, names: Sequence[str]) -> np.ndarray:
-  """(N, c_dim) float32 labels of ``names``; the number of classes is that of the whole set."""
+def _labels(source: Source, names: Sequence[str]) -> LabelTable:
+  """Labels of ``names``; the number of classes is that of the whole set."""
   raw = source.labels()
   if raw is None:
     raise InputError(f"{source.title} has no labels (dataset.json); train without labels, or add them")
   missing = [name for name in source.names if name not in raw]
   if missing:
     raise InputError(f"{source.title}: dataset.json has no label for {missing[0]} ({len(missing)} are missing)")
-  rows = _as_rows(source.title, [raw[name] for name in source.names], source.num_classes)
-  return rows[np.isin(source.names, names)]
+  table = _table(source.title, [raw[name] for name in source.names], source.num_classes)
+  return dataclasses.replace(table, values=table.values[np.isin(source.names, names)])
 
 
-def _as_rows(title: str, values: list[Any], num_classes: int | None) -> np.ndarray:
-  if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-    classes = np.array(values, np.int64)
-    if classes.min() < 0:
-      raise InputError(f"{title}: class {classes.min()} is negative; classes count from 0")
-    count = max(num_classes or 0, int(classes.max()) + 1)
-    if count > 10_000:
-      raise InputError(f"{title}: class {classes.max()} is too large; number the classes 0, 1, 2 ...")
-    return np.eye(count, dtype=np.float32)[classes]
+def _table(title: str, labels: list[Any], num_classes: int | None) -> LabelTable:
+  if all(isinstance(label, int) and not isinstance(label, bool) for label in labels):
+    low, high = min(labels), max(labels)
+    if low < 0:
+      raise InputError(f"{title}: class {low} is negative; classes count from 0")
+    if high >= MAX_CLASSES:
+      raise InputError(f"{title}: class {high} is too large; number the classes 0, 1, 2 ...")
+    return LabelTable(np.array(labels, np.int64), max(num_classes or 0, high + 1))
   try:
-    vectors = np.array(values, np.float32)
+    vectors = np.array(labels, np.float32)
   except (ValueError, TypeError):
     vectors = np.zeros(0, np.float32)
   if vectors.ndim != 2 or not np.isfinite(vectors).all():
     raise InputError(f"{title}: labels must all be classes (0, 1, ...), or all lists of as many finite numbers")
-  return vectors
+  return LabelTable(vectors, vectors.shape[1])
