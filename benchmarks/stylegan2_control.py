@@ -34,7 +34,7 @@ SCORE = 0.5  # the detector's own threshold
 # Mesh points: eyes (outer and inner corner, two upper, two lower), mouth corners, lips, brows, nose tip, face outline.
 EYES = ((33, 133, 160, 158, 144, 153), (263, 362, 387, 385, 373, 380))
 MOUTH, LIPS, BROWS, LOWER_LIDS = (61, 291), (13, 14), (52, 53, 65, 282, 283, 295), (145, 374)
-NOSE, FOREHEAD, CHIN, SIDES = 1, 10, 152, (234, 454)
+NOSE, BELOW_NOSE, CHIN, SIDES = 1, 2, 152, (234, 454)
 
 # Fixed regions (top, bottom, left, right) as shares of an aligned picture.
 REGIONS = {
@@ -101,9 +101,10 @@ def pitch(mesh: np.ndarray) -> float:
   return float(-upright(mesh)[list(SIDES), 1].mean())
 
 
-def face_length(mesh: np.ndarray) -> float:
-  """Eyes to chin over the width of the face: faces grow longer with age."""
-  return float(upright(mesh)[CHIN, 1] / np.ptp(upright(mesh)[list(SIDES), 0]))
+def nose_length(mesh: np.ndarray) -> float:
+  """Eyes to below the nose in distances of the eyes, less what nodding makes of it: children's noses grow with age."""
+  p = upright(mesh)
+  return float(p[BELOW_NOSE, 1] + 0.6 * p[list(SIDES), 1].mean())
 
 
 def lightness(image: np.ndarray) -> np.ndarray:
@@ -122,7 +123,7 @@ def region(image: np.ndarray, name: str) -> float:
 
 # factor -> (what, from the mesh or the picture, the label it stands for, sign of that label)
 MESH: dict[str, tuple[Callable[[np.ndarray], float], str, int]] = {
-  "age": (face_length, "age", 1),
+  "age": (nose_length, "age", 1),
   "happy": (smile, "smile", 1),
   "sad": (corner_lift, "frown", -1),
   "angry": (brow_height, "brow_raise", 1),
