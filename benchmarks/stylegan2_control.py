@@ -27,6 +27,8 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 
+from jaxtalk.stylegan2.factors import HELD
+
 RESULTS = Path(__file__).parent / "results" / "stylegan2_control.json"
 SIDE = 256  # pixels of the picture that the detector gets
 SCORE = 0.5  # the detector's own threshold
@@ -213,6 +215,20 @@ def judge(values: np.ndarray, base: np.ndarray, sign: int) -> dict[str, float]:
   }
 
 
+def side_effects(lines: list[dict], own: tuple[str, ...]) -> dict[str, float]:
+  """The three other attributes that move most from the first to the last step, in their standard deviations.
+
+  Seen by the labeller, mean over portraits, signed; the deviation is that between portraits in the middle of the sweep.
+  """
+  steps = lines[0]["steps"]
+  table = {name: np.array([line["labels"][name] for line in lines]).reshape(-1, steps) for name in lines[0]["labels"]}
+  moved = {}
+  for name in own:
+    if name in table and (spread := float(table[name][:, steps // 2].std())) > 0:
+      moved[name] = float((table[name][:, -1] - table[name][:, 0]).mean() / spread)
+  return dict(sorted(moved.items(), key=lambda item: -abs(item[1]))[:3])
+
+
 def load_sweep(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[dict]]]:
   """factor -> (portraits, steps, H, W, 3), and the lines of the metadata by factor; "base" has one step."""
   lines: dict[str, list[dict]] = {}
@@ -276,6 +292,8 @@ def report(folder: Path, studio: Path | None, count: int) -> dict:
     values = np.array([[known[factor][0](image) for image in row] for row in pictures])
     base = np.array([known[factor][0](row[0]) for row in images["base"]])
     out["factors"][factor] = judge(values, base, RISES.get(factor, 1)) | {"label": known[factor][1]}
+    held = tuple(name for name in HELD if name not in lines[factor][0]["attributes"])
+    out["factors"][factor]["side_effects_in_sd"] = side_effects(lines[factor], held)
     own = [line["measured"] for line in lines[factor]]
     labelled = judge(np.array(own).reshape(values.shape), base, 1)
     out["factors"][factor]["labeller_spearman_mean"] = labelled["spearman_mean"]

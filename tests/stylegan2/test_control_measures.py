@@ -81,3 +81,15 @@ def test_judging_series():
   found = control.judge(mixed, base, 1)
   assert found["portraits"] == 3 and found["found"] == pytest.approx(23 / 24)
   assert found["monotone_share"] == pytest.approx(2 / 3) and found["strictly_monotone_share"] == pytest.approx(1 / 3)
+
+
+def test_side_effects_are_counted_in_deviations_between_portraits():
+  values = {"age": [[4, 5, 6], [6, 7, 8]], "yaw": [[0, 0, 0], [2, 2, 3]], "smile": [[1, 1, 1], [1, 1, 1]]}
+  lines = [
+    {"steps": 3, "labels": {name: float(rows[i][j]) for name, rows in values.items()}}
+    for i in range(2)
+    for j in range(3)
+  ]
+  found = control.side_effects(lines, ("yaw", "smile", "blink"))
+  assert found == {"yaw": pytest.approx(0.5)}  # half a degree on average, and portraits differ by one
+  assert control.side_effects(lines, ("age",))["age"] == pytest.approx(2)
