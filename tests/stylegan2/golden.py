@@ -13,10 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 COMMITTED = Path(__file__).parents[1] / "golden" / "stylegan2"
+
+# each function runs once or twice here, so half the time to compile it is worth more than the speed of its code
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def folder() -> Path:

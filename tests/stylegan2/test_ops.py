@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtalk.kernels.modulated_conv import modulated_conv
 
 from jaxtalk.core import InputError
+from jaxtalk.kernels.modulated_conv import modulated_conv
 from jaxtalk.stylegan2 import ops
 
 TOL = 1e-5
@@ -27,7 +27,7 @@ def check(data, case_id, f, inputs, layout=golden.nchw):
   """Value of ``f(**inputs)`` and the gradients of ``sum(y * cot)`` for every input of which there is one."""
   stored = golden.under(data, case_id)
 
-  @jax.jit
+  @golden.jit
   def run(inputs, cot):
     y, back = jax.vjp(lambda x: f(**x), inputs)
     return y, back(cot)[0]
