@@ -106,7 +106,8 @@ def train(task: Task | StagedTask, config: ConfigDict, workdir: Path, *, stream:
         checkpoints.save(step, state, data.get_state())
       if evaluate and not ending:
         values, pictures = _split(task.evaluate(state))
-        progress.say(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        shown = [f"{name} {value:.4g}" for name, value in values.items()] + [f"images/{name}" for name in pictures]
+        progress.say(f"step {step}  " + "  ".join(shown))
         _write(writers, step, values, pictures)
       progress.resume()
       if ending:
