@@ -1,4 +1,4 @@
-"""The built-in face-attribute network (jaxtalk/systems/face_attributes.py), 0.47 M parameters.
+"""The built-in face-attribute network (jaxtalk/systems/face_attributes.py), 0.54 M parameters.
 
 Data: aligned pictures of synthetic children with exact labels, made by the studio on the first run (about 20 minutes of
 one core) and kept in WORKDIR/data, or a set that python -m jaxtalk.data.faces made before. Training takes about ten
@@ -14,13 +14,13 @@ def get_config(arg=""):
   config = ConfigDict()
   config.train = ConfigDict()
   config.train.seed = 0  # of weights, order of the data and augmentation
-  config.train.steps = 1500  # updates
+  config.train.steps = 1000  # updates
   config.train.batch_size = 32  # examples an update
   config.train.accumulate = 1  # parts a batch goes through in, to save memory
   config.train.ema_decay = 0.995  # of the averaged weights that are evaluated and exported
   config.train.log_every = 50  # updates between lines
-  config.train.eval_every = 1500  # updates between evaluations
-  config.train.save_every = 500  # updates between checkpoints
+  config.train.eval_every = 1000  # updates between evaluations
+  config.train.save_every = 250  # updates between checkpoints
   config.train.keep = 1  # checkpoints that stay
 
   config.mesh = ConfigDict()
@@ -39,7 +39,8 @@ def get_config(arg=""):
   config.optimizer.clip_norm = 1.0  # largest norm of the gradient, 0 is any
 
   config.model = ConfigDict()
-  config.model.widths = (24, 48, 80, 112)  # channels at 32, 16, 8 and 4 pixels
+  config.model.widths = (64, 96, 128)  # channels at 16, 8 and 4 pixels
+  config.model.mixes = (2, 1)  # neighbourhood layers at 8 and at 4 pixels
 
   config.data = ConfigDict()
   config.data.path = ""  # a face set; empty makes one

@@ -22,7 +22,6 @@ from flax import linen as nn
 from flax import traverse_util
 
 from jaxtalk.core import InputError, MissingAssetError
-from jaxtalk.kernels.conv2d import conv2d
 from jaxtalk.metrics.pictures import in_batches
 
 SIZE, DIMS, LANDMARKS = 64, 256, 70
@@ -77,49 +76,53 @@ class FaceAttributesNet(nn.Module):
   ``features`` (N, 256); ``numbers`` (N, A) in units of each attribute's scale around its centre; ``gender`` (N,) logit
   of boy; ``hair`` (N, 14) logits; ``landmarks`` (N, 70, 2) x and y from -1 to 1 over half of the picture.
 
+  Blocks of pixels become channels, and neighbourhoods are mixed on coarse grids only, by matrix products: on a CPU a
+  training step takes a third of the time that a network of strided convolutions of this size takes.
+
   Attributes:
-    widths: channels at 32, 16, 8 and 4 pixels.
+    widths: channels at 16, 8 and 4 pixels.
+    mixes: neighbourhood layers at 8 and at 4 pixels.
   """
 
-  widths: tuple[int, ...] = (24, 48, 80, 112)
+  widths: tuple[int, ...] = (64, 96, 128)
+  mixes: tuple[int, ...] = (2, 1)
 
   @nn.compact
   def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-    x = nn.gelu(Conv(self.widths[0], 5, 2, name="stem")(x))
-    for i, width in enumerate(self.widths[1:], 1):
-      x = nn.gelu(Conv(width, 3, 2, name=f"down_{i}")(x))
-      x = x + Conv(width, 3, scale=0.3, name=f"mix_{i}")(nn.gelu(_normalised(x)))
-    x = nn.gelu(Conv(24, 1, name="squeeze")(_normalised(x)))
-    features = nn.gelu(nn.Dense(DIMS, name="features")(x.reshape(x.shape[0], -1)))
-    heads = {
-      name: nn.Dense(width, kernel_init=nn.initializers.zeros, name=name)(features)
-      for name, width in (("numbers", len(ATTRIBUTES)), ("gender", 1), ("hair", len(HAIR_STYLES)))
-    }
-    points = nn.Dense(2 * LANDMARKS, kernel_init=nn.initializers.zeros, name="landmarks")(features)
-    return {
+    x = nn.gelu(_dense(self.widths[0], "blocks_16")(_blocks(x, 4)))
+    for size, width, count in zip((8, 4), self.widths[1:], self.mixes, strict=True):
+      x = _dense(width, f"blocks_{size}")(_blocks(x, 2))
+      for i in range(count):
+        x = x + nn.gelu(_dense(width, f"mix_{size}_{i}")(_neighbours(_normalised(x))))
+    x = nn.gelu(_dense(24, "squeeze")(_normalised(x)))
+    features = nn.gelu(_dense(DIMS, "features")(x.reshape(x.shape[0], -1)))
+    widths = {"numbers": len(ATTRIBUTES), "gender": 1, "hair": len(HAIR_STYLES), "landmarks": 2 * LANDMARKS}
+    heads = {name: _dense(width, name, scale=0.0)(features) for name, width in widths.items()}
+    return heads | {
       "features": features,
-      "numbers": heads["numbers"],
       "gender": heads["gender"][:, 0],
-      "hair": heads["hair"],
-      "landmarks": points.reshape(-1, LANDMARKS, 2),
+      "landmarks": heads["landmarks"].reshape(-1, LANDMARKS, 2),
     }
 
 
-class Conv(nn.Module):
-  """A convolution with bias that keeps the size, or halves it with stride 2; ``scale`` of its initial weights."""
+def _dense(features: int, name: str, scale: float = 1.0) -> nn.Dense:
+  """``scale`` is that of the initial weights, which are uniform because normal ones take long to compile."""
+  init = nn.initializers.variance_scaling(2.0 * scale**2, "fan_in", "uniform") if scale else nn.initializers.zeros
+  return nn.Dense(features, kernel_init=init, name=name)
 
-  features: int
-  kernel: int
-  stride: int = 1
-  scale: float = 1.0
 
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    init = nn.initializers.variance_scaling(2.0 * self.scale**2, "fan_in", "uniform")
-    kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    pads = ((self.kernel // 2, self.kernel // 2),) * 2
-    return conv2d(x, kernel, stride=self.stride, padding=pads) + bias[None, None, None]
+def _blocks(x: jax.Array, side: int) -> jax.Array:
+  """(N, H, W, C) to (N, H / side, W / side, side * side * C)."""
+  count, height, width, channels = x.shape
+  x = x.reshape(count, height // side, side, width // side, side, channels)
+  return jnp.moveaxis(x, 3, 2).reshape(count, height // side, width // side, -1)
+
+
+def _neighbours(x: jax.Array) -> jax.Array:
+  """(N, H, W, C) to (N, H, W, 9 C): every pixel and those around it, zeros outside."""
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  return jnp.concatenate([padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=-1)
 
 
 def _normalised(x: jax.Array) -> jax.Array:
@@ -144,8 +147,7 @@ def apply(net: FaceAttributesNet, params: Mapping[str, Any], inputs: jax.Array) 
 
 
 @functools.cache
-def _forward(widths: tuple[int, ...]):
-  net = FaceAttributesNet(widths=widths)
+def _forward(net: FaceAttributesNet):
   return jax.jit(lambda params, images: apply(net, params, to_input(images)))
 
 
@@ -158,7 +160,7 @@ class FaceAttributes:
 
   def __init__(self, params: Mapping[str, Any], net: FaceAttributesNet, digest: str):
     self.digest = digest
-    self._params, self._forward = params, _forward(net.widths)
+    self._params, self._forward = params, _forward(net)
 
   def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """Attributes (N,) float32 of (N, H, W, 3) uint8 aligned pictures.
@@ -217,7 +219,7 @@ def load_face_attributes(path: Path | None = None) -> FaceAttributes:
       arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
   except SafetensorError as error:
     raise InputError(f"{path} is not a safetensors file: {error}") from error
-  net = FaceAttributesNet(widths=tuple(description.get("widths", ())))
+  net = FaceAttributesNet(widths=tuple(description.get("widths", ())), mixes=tuple(description.get("mixes", ())))
   if description != _description(net):
     raise MissingAssetError(f"{path} does not hold weights of this face-attribute network: train it again")
   params = traverse_util.unflatten_dict(arrays, sep="/")
@@ -227,4 +229,4 @@ def load_face_attributes(path: Path | None = None) -> FaceAttributes:
 def _description(net: FaceAttributesNet) -> dict[str, Any]:
   """What must be equal for weights to mean the same."""
   attributes = [[a.name, a.centre, a.scale] for a in ATTRIBUTES]
-  return {"widths": list(net.widths), "attributes": attributes, "hair": list(HAIR_STYLES)}
+  return {"widths": list(net.widths), "mixes": list(net.mixes), "attributes": attributes, "hair": list(HAIR_STYLES)}

@@ -168,7 +168,7 @@ class FaceAttributesTask:
 
   def __init__(self, config: ConfigDict):
     self.config = config
-    self.net = fa.FaceAttributesNet(widths=tuple(config.model.widths))
+    self.net = fa.FaceAttributesNet(widths=tuple(config.model.widths), mixes=tuple(config.model.mixes))
     self.optimizer = make_optimizer(config.optimizer, config.train.steps)
     self._held_out: tuple[np.ndarray, dict[str, np.ndarray]] | None = None
     self._folder = Path()

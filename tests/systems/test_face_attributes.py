@@ -146,7 +146,8 @@ def tiny_config():
     config.train.steps = 40
     config.optimizer.warmup_steps = 5
     config.optimizer.lr = 1e-2
-    config.model.widths = (8, 8, 8, 8)
+    config.model.widths = (8, 8, 8)
+    config.model.mixes = (1, 1)
   return config, module
 
 
@@ -212,3 +213,17 @@ def test_weights_of_another_network_are_refused(tmp_path):
   (tmp_path / "text.safetensors").write_text("weights")
   with pytest.raises(InputError, match="not a safetensors file"):
     fa.load_face_attributes(tmp_path / "text.safetensors")
+
+
+def test_the_network_keeps_to_its_size():
+  shapes = jax.eval_shape(fa.FaceAttributesNet().init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  assert sum(x.size for x in jax.tree.leaves(shapes)) <= 600_000
+
+
+def test_blocks_and_neighbours_are_where_they_were():
+  x = np.arange(2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
+  blocks = np.asarray(fa._blocks(x, 4))
+  np.testing.assert_array_equal(blocks[1, 0, 1].reshape(4, 4, 3), x[1, :4, 4:])
+  around = np.asarray(fa._neighbours(x)).reshape(2, 8, 8, 3, 3, 3)
+  np.testing.assert_array_equal(around[1, 3, 5], x[1, 2:5, 4:7])
+  assert (around[0, 0, 0, 0] == 0).all() and (around[0, 0, 0, :, 0] == 0).all()
