@@ -6,12 +6,15 @@ a rank-one filter (all the usual ones) runs as two passes of one dimension.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
 from jaxtalk.kernels.conv2d import conv2d
 
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
@@ -68,6 +71,8 @@ def upfirdn2d(
     padding: in samples after upsampling: one, (x, y) or (left, right, top, bottom); negative crops.
     flip_filter: correlate instead of convolve.
     gain: multiplies the result.
+
+  Reverse mode works to any order, forward mode only with a filter that is not of rank one.
   """
   (up_x, up_y), (down_x, down_y), pads = _pair(up), _pair(down), as_pads(padding)
   fy, fx, full = _split(f, flip_filter, gain)
@@ -201,36 +206,77 @@ def _split(f: np.ndarray | None, flip: bool, gain: float) -> tuple[np.ndarray, n
   return fy * balance * gain, fx / balance, None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pass:
+  """Along one axis of ``size`` samples: output j is the sum over k of taps[k] * upsampled[j * down + k - pads[0]]."""
+
+  axis: int
+  size: int
+  taps: tuple[float, ...]
+  up: int
+  down: int
+  pads: tuple[int, int]
+
+  @property
+  def output(self) -> int:
+    return (self.size * self.up + sum(self.pads) - len(self.taps)) // self.down + 1
+
+  @property
+  def transposed(self) -> _Pass:
+    """The pass whose matrix is this one's transpose: gradients of any order are passes too."""
+    left = len(self.taps) - 1 - self.pads[0]
+    right = (self.size - 1) * self.up + len(self.taps) - self.output * self.down - left
+    return _Pass(self.axis, self.output, self.taps[::-1], self.down, self.up, (left, right))
+
+
 def _along(x: jax.Array, axis: int, taps: np.ndarray, up: int, down: int, pads: Sequence[int]) -> jax.Array:
-  """One pass: output j is the sum over k of taps[k] * upsampled[j * down + k - pads[0]]."""
-  length = x.shape[axis]
-  size = (length * up + sum(pads) - len(taps)) // down + 1
-  phases = [_phase(x, axis, taps, up, p * down - pads[0], down, -(-(size - p) // up)) for p in range(min(up, size))]
+  return _filter(_Pass(axis, x.shape[axis], tuple(map(float, taps)), up, down, (pads[0], pads[1])), x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _filter(geometry: _Pass, x: jax.Array) -> jax.Array:
+  """The pass in slices, one set for each phase of the upsampled grid; a gradient as JAX writes it is slower."""
+  axis, up, size = geometry.axis, geometry.up, geometry.output
+  phases = [_phase(geometry, x, p) for p in range(min(up, size))]
   if up == 1:
     return phases[0]
   longest = phases[0].shape[axis]
-  widen = [(0, 0)] * x.ndim
-  for i, y in enumerate(phases):
-    widen[axis] = (0, longest - y.shape[axis])
-    phases[i] = jnp.pad(y, widen)
-  shape = list(phases[0].shape)
+  phases = [_pad_or_crop(y, axis, 0, longest) for y in phases]
+  shape = list(x.shape)
   shape[axis] = longest * len(phases)
   return lax.slice_in_dim(jnp.stack(phases, axis=axis + 1).reshape(shape), 0, size, axis=axis)
 
 
-def _phase(x: jax.Array, axis: int, taps: np.ndarray, up: int, start: int, step: int, size: int) -> jax.Array:
-  """``size`` outputs, of which the i-th starts at upsampled position start + i * up * step."""
+def _filter_forward(geometry: _Pass, x: jax.Array) -> tuple[jax.Array, None]:
+  return _filter(geometry, x), None
+
+
+def _filter_backward(geometry: _Pass, _: None, g: jax.Array) -> tuple[jax.Array]:
+  return (_filter(geometry.transposed, g),)
+
+
+_filter.defvjp(_filter_forward, _filter_backward)
+
+
+def _phase(geometry: _Pass, x: jax.Array, phase: int) -> jax.Array:
+  """Outputs phase, phase + up, phase + 2 up, ... of a pass."""
+  axis, taps, up, step = geometry.axis, geometry.taps, geometry.up, geometry.down
+  size = -(-(geometry.output - phase) // up)
+  start = phase * step - geometry.pads[0]
   used = [(k, (start + k) // up) for k in range(len(taps)) if (start + k) % up == 0 and taps[k]]
   if not used:
     return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-  first, last = min(at for _, at in used), max(at for _, at in used) + (size - 1) * step + 1
+  reach = (size - 1) * step + 1
+  first, last = min(at for _, at in used), max(at for _, at in used) + reach
   x = _pad_or_crop(x, axis, first, last)
-  ends = [(k, at - first, at - first + (size - 1) * step + 1) for k, at in used]
-  return sum(lax.slice_in_dim(x, a, b, stride=step, axis=axis) * np.asarray(taps[k], x.dtype) for k, a, b in ends)
+  parts = [lax.slice_in_dim(x, at - first, at - first + reach, stride=step, axis=axis) for _, at in used]
+  return sum(part * np.asarray(taps[k], x.dtype) for part, (k, _) in zip(parts, used, strict=True))
 
 
 def _pad_or_crop(x: jax.Array, axis: int, first: int, last: int) -> jax.Array:
-  """Samples first..last-1 along an axis, zeros outside."""
+  """Samples first to last - 1 along an axis, zeros outside."""
+  if (first, last) == (0, x.shape[axis]):
+    return x
   config = [(0, 0, 0)] * x.ndim
   config[axis] = (-first, last - x.shape[axis], 0)
   return lax.pad(x, jnp.zeros((), x.dtype), config)

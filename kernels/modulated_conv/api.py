@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+
 from jaxtalk.kernels.modulated_conv import reference
 from jaxtalk.kernels.resample import DEFAULT_TAPS, setup_filter
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
 from jaxtalk.kernels.resample import conv2d_resample
 
 _EPSILON = 1e-8

@@ -1,7 +1,7 @@
 """Reads the golden data: arrays computed with the official StyleGAN2 code on random weights (see golden/README.md).
 
-The whole set is found through ``JAXTALK_GOLDEN`` (a folder that holds ``stylegan2/``); without it, the small subset that
-is committed in ``tests/golden``. A test of a case that is in neither is skipped, never passed.
+The whole set is found through ``JAXTALK_GOLDEN`` (a folder that holds ``stylegan2/``); without it, the small subset
+that is committed in ``tests/golden``. A test of a case that is in neither is skipped, never passed.
 """
 
 from __future__ import annotations
