@@ -111,6 +111,8 @@ class DiffPoseTalk:
       raise InputError(f"{len(waveform)} samples are too short for one frame of motion: it takes {_FRAME}")
     m, plan = self.denoiser, ddpm(self.schedule.levels()) if plan is None else plan
     if start is None:
+      if not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
+        raise InputError("without start noise, the noise must be a key to draw it from")
       noise, key = jax.random.split(noise)
       start = jax.random.normal(key, (repetitions, m.frames, m.motion_width))
     motion = generate_windows(
@@ -118,7 +120,7 @@ class DiffPoseTalk:
       self.variables,
       jnp.repeat(self.features(waveform), repetitions, axis=0),
       jnp.repeat(normalise_shape(self.stats, jnp.asarray(shape, jnp.float32))[None], repetitions, axis=0),
-      None if style is None else jnp.repeat(self._vector(style)[None], repetitions, axis=0),
+      None if style is None else jnp.repeat(self.style_vector(style)[None], repetitions, axis=0),
       frames,
       plan,
       start,
@@ -129,7 +131,8 @@ class DiffPoseTalk:
     )
     return unpack(self.stats, motion)
 
-  def _vector(self, style: Style) -> jax.Array:
+  def style_vector(self, style: Style) -> jax.Array:
+    """(S,) if it is one that this denoiser knows."""
     if style.encoder and self.style_encoder and style.encoder != self.style_encoder:
       raise InputError(
         f"the style vector is of the encoder {style.encoder}, but this denoiser was trained with {self.style_encoder}: "

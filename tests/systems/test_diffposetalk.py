@@ -48,7 +48,7 @@ def test_denoiser_equals_official(name):
   golden.close(null, d["B_out"], 2e-5, "null conditions and start tokens")
 
   twice = [np.repeat(x[:1], 2, axis=0) for x in (d["A_x"], *given)]
-  keep = {"audio": jnp.array([True, False]), "style": jnp.array([False, False])}
+  keep = {"audio": jnp.array([True, False]), "style": jnp.array([False, True])}
   dropped = call(*twice, jnp.array([120, 120]), None, keep=keep)
   golden.close(dropped, d["C_out"], 2e-5, "dropped conditions")
 

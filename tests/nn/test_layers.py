@@ -1,0 +1,64 @@
+"""Attention, transformer layers and sinusoids against the formulas they are named after."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxtalk.nn.attention import Attention, alignment_mask, attend
+from jaxtalk.nn.positions import sinusoid
+from jaxtalk.nn.transformer import PostNormLayer
+
+
+def _random(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_alignment_mask_has_a_band_below_its_leading_rows():
+  mask = alignment_mask(4, 4, 2, leading=1).astype(int)
+  np.testing.assert_array_equal(mask, [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]])
+
+
+def test_attend_is_softmax_of_scaled_products():
+  q, k, v = (_random(1, n, 1, 4, seed=n).astype(np.float64) for n in (2, 5, 5 + 1))
+  v = v[:, :5]
+  scores = q[0, :, 0] @ k[0, :, 0].T / 2.0
+  weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+  np.testing.assert_allclose(attend(q, k, v)[0, :, 0], weights @ v[0, :, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_attend_with_one_allowed_entry_returns_it():
+  q, k, v = (_random(2, 5, 2, 4, seed=i) for i in range(3))
+  np.testing.assert_allclose(attend(q, k, v, np.eye(5, dtype=bool)), v, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", (1, 2))
+def test_audio_of_one_frame_reaches_only_frames_that_may_see_it(width):
+  x, memory = _random(1, 7, 8), _random(1, 6, 8, seed=1)
+  module = Attention(2)
+  variables = module.init(jax.random.key(0), x, memory)
+  mask = alignment_mask(6, 6, width, leading=1)
+  changed = memory.copy()
+  changed[:, 3] += 1.0
+  a, b = (module.apply(variables, x, m, mask) for m in (memory, changed))
+  moved = np.abs(np.asarray(a - b)).max((0, 2)) > 0
+  np.testing.assert_array_equal(moved, [True] + [abs(i - 3) < width for i in range(6)])
+
+
+def test_transformer_layer_ends_normalised_and_drops_only_in_training():
+  x, memory = _random(2, 5, 8), _random(2, 3, 8, seed=1)
+  layer = PostNormLayer(heads=2, hidden=16, dropout=0.5)
+  variables = layer.init(jax.random.key(0), x, memory)
+  out = np.asarray(layer.apply(variables, x, memory))
+  np.testing.assert_allclose(out.mean(-1), 0.0, atol=1e-5)
+  np.testing.assert_allclose(out.std(-1), 1.0, atol=1e-2)
+  train = lambda seed: layer.apply(variables, x, memory, deterministic=False, rngs={"dropout": jax.random.key(seed)})  # noqa: E731
+  np.testing.assert_array_equal(train(0), train(0))
+  assert np.abs(np.asarray(train(0) - train(1))).max() > 1e-3
+
+
+def test_sinusoid_alternates_sine_and_cosine():
+  t = jnp.array([0, 3, 500])
+  rates = 10_000.0 ** (-np.arange(0, 6, 2) / 6)
+  wanted = np.stack([np.sin(np.outer(t, rates)), np.cos(np.outer(t, rates))], axis=-1).reshape(3, 6)
+  np.testing.assert_allclose(sinusoid(t, 6), wanted, atol=3e-5)

@@ -1,0 +1,256 @@
+"""DiffPoseTalk from a waveform of any length: recorded official runs, how windows join, and input that does not fit."""
+
+import functools
+import json
+
+import golden_data as golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxtalk.core import InputError
+from jaxtalk.diffusion import Guidance, cosine, ddim, ddpm
+from jaxtalk.systems import diffposetalk as dpt
+from jaxtalk.systems.diffposetalk_motion import Stats, normalise_shape, pack
+from jaxtalk.systems.diffposetalk_windows import normalise, pad_to_grid
+
+LENGTH, BEFORE = 6, 2
+
+
+@functools.cache
+def recorded():
+  """The system, the arrays, and the options of the recorded run."""
+  state, facts = golden.tensors("diffposetalk", "windows_hubert.safetensors")
+  d = golden.arrays("diffposetalk", "windows_hubert.npz")
+  stats = Stats(**{name.removeprefix("stats_"): x for name, x in d.items() if name.startswith("stats_")})
+  args = json.loads(facts["args"])
+  return dpt.import_official(state, args, json.loads(facts["audio_config"]), stats), d
+
+
+def test_audio_features_equal_official():
+  system, d = recorded()
+  wave = d["audio_i16"].astype(np.float32) / 32768
+  golden.close(normalise(wave)[:64], d["normalised_head"], 1e-5, "normalised waveform")
+  golden.close(system.features(wave), d["audio_feat_75"], 1e-4, "features of all windows")
+
+
+def test_whole_inference_equals_official():
+  system, d = recorded()
+  m = system.denoiser
+  shape = (2, m.frames, m.motion_width)
+  start = np.random.RandomState(int(d["noise_seed_T"])).standard_normal((1, *shape))[0].astype(np.float32)
+  noise = np.random.RandomState(int(d["noise_seed_z"])).standard_normal((33, *shape)).astype(np.float32)
+  noise = np.pad(noise.reshape(3, 11, *shape), ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
+  style = dpt.Style(vector=d["style"])
+  expression, pose = system.generate(
+    d["audio_i16"].astype(np.float32) / 32768, d["shape_raw"], style, noise, start=start, repetitions=2
+  )
+  wanted = pack(system.stats, d["exp"], d["pose"], head=True)
+  golden.close(pack(system.stats, expression, pose, head=True), wanted, 2e-4, "normalised motion")
+  golden.close(expression, d["exp"], 2e-4, "expression")
+  golden.close(pose, d["pose"], 2e-4, "pose")
+
+
+@pytest.mark.parametrize("samples", (640, 1000, 1280, 1345, 1599, 1600, 1601, 16000))
+def test_padding_of_the_waveform_equals_official(samples):
+  d = golden.arrays("diffposetalk", "windows_hubert.npz")
+  padded = pad_to_grid(np.arange(1, samples + 1, dtype=np.float32))
+  assert len(padded) == d[f"padaudio_len_{samples}"]
+  np.testing.assert_array_equal(padded[:100], d[f"padaudio_head_{samples}"])
+  np.testing.assert_array_equal(padded[-100:], d[f"padaudio_tail_{samples}"])
+
+
+@functools.cache
+def small():
+  """A random denoiser for windows of a few frames."""
+  module = dpt.Denoiser(
+    style_width=4, audio_width=8, width=16, heads=2, layers=1, mlp_ratio=2, frames=LENGTH, previous=BEFORE
+  )
+  return module, module.init(jax.random.key(0), method="initialise")
+
+
+def arguments(windows, clips=1, seed=0):
+  rng = np.random.default_rng(seed)
+  normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+  features, shape, style = normal(clips, windows * LENGTH, 16), normal(clips, 100), normal(clips, 4)
+  return features, shape, style, normal(clips, LENGTH, 54)
+
+
+def generate(frames, windows, plan=None, **changes):
+  features, shape, style, start = arguments(windows)
+  plan = ddpm(cosine(500).levels(4)) if plan is None else plan
+  given = {"noise": jax.random.key(3), "start": start, "features": features, "style": style, **changes}
+  module, variables = small()
+  start, noise, features, style = (given.pop(k) for k in ("start", "noise", "features", "style"))
+  return dpt.generate_windows(module, variables, features, shape, style, frames, plan, start, noise, **given)
+
+
+def test_a_window_starts_from_the_end_of_the_one_before():
+  module, variables = small()
+  features, shape, style, start = arguments(2)
+  plan, key = ddpm(cosine(500).levels(4)), jax.random.key(3)
+  both = generate(2 * LENGTH - 1, 2)
+  assert both.shape == (1, 2 * LENGTH - 1, 54)
+
+  window = jax.jit(lambda c, key: dpt.sample_window(module, variables, c, plan, start, key))
+  first = window(dpt.Conditions(shape=shape, audio=features[:, :LENGTH], style=style), jax.random.fold_in(key, 0))
+  second = window(
+    dpt.Conditions(
+      shape=shape,
+      audio=features[:, LENGTH:],
+      style=style,
+      prev_motion=first[:, -BEFORE:],
+      prev_audio=features[:, LENGTH - BEFORE : LENGTH],
+      indicator=jnp.ones((1, LENGTH)).at[:, -1].set(0.0),
+    ),
+    jax.random.fold_in(key, 1),
+  )
+  np.testing.assert_allclose(both[:, :LENGTH], first, atol=1e-5)
+  np.testing.assert_allclose(both[:, LENGTH:], second[:, :-1], atol=1e-5)
+
+
+def test_same_seed_same_motion_another_seed_another_and_a_style_changes_it():
+  base = generate(LENGTH, 1)
+  np.testing.assert_array_equal(base, generate(LENGTH, 1))
+  assert np.abs(base - generate(LENGTH, 1, noise=jax.random.key(4))).max() > 1e-3
+  assert np.abs(base - generate(LENGTH, 1, style=jnp.ones((1, 4)))).max() > 1e-3
+
+
+def test_audio_of_a_later_window_changes_nothing_before_it():
+  features = arguments(3)[0]
+  base, other = generate(18, 3), generate(18, 3, features=features.at[:, 2 * LENGTH :].add(1.0))
+  np.testing.assert_array_equal(base[:, : 2 * LENGTH], other[:, : 2 * LENGTH])
+  assert np.abs(base - other).max() > 1e-3
+
+
+def test_a_new_start_for_every_window_is_another_motion():
+  plan = ddim(cosine(500).levels(4))  # no fresh noise: only the start differs
+  same, fresh = generate(12, 2, plan), generate(12, 2, plan, same_start=False)
+  np.testing.assert_array_equal(same[:, :LENGTH], fresh[:, :LENGTH])
+  assert np.abs(same - fresh)[:, LENGTH:].max() > 1e-3
+
+
+def test_scales_of_one_are_the_conditional_estimate():
+  plain = generate(LENGTH, 1, guidance=Guidance())
+  guided = generate(LENGTH, 1, scales=(1.0, 1.0))
+  np.testing.assert_allclose(plain, guided, atol=1e-4)
+
+
+def test_features_that_are_not_whole_windows_are_refused():
+  with pytest.raises(InputError, match="whole windows of 6"):
+    generate(13, 2)
+  with pytest.raises(InputError, match="key"):
+    generate(LENGTH, 1, noise=jnp.zeros((1, 4, 1, LENGTH, 54)), same_start=False)
+
+
+def a_system(**changes):
+  module, variables = small()
+  ones = {
+    f"{k}_{m}": np.ones(n, np.float32) for k, n in (("exp", 50), ("pose", 6), ("shape", 100)) for m in ("mean", "std")
+  }
+  return dpt.DiffPoseTalk(
+    **{
+      "denoiser": module,
+      "variables": variables,
+      "encoder": None,
+      "encoder_variables": {},
+      "stats": Stats(**ones),
+      "schedule": cosine(500),
+      **changes,
+    }
+  )
+
+
+def test_input_that_does_not_fit_is_named():
+  shape, key = np.zeros(100, np.float32), jax.random.key(0)
+  with pytest.raises(InputError, match="640"):
+    a_system().generate(np.zeros(639, np.float32), shape, None, key)
+  for bad in (np.zeros((2, 800), np.float32), np.full(800, np.nan, np.float32)):
+    with pytest.raises(InputError, match="mono, finite"):
+      normalise(bad)
+
+
+def test_style_of_another_encoder_or_width_is_refused():
+  system = a_system(style_encoder="a.pt")
+  with pytest.raises(InputError, match="b.pt.*a.pt"):
+    system.style_vector(dpt.Style(vector=np.zeros(4, np.float32), encoder="b.pt"))
+  with pytest.raises(InputError, match=r"\(5,\)"):
+    system.style_vector(dpt.Style(vector=np.zeros(5, np.float32), encoder="a.pt"))
+  np.testing.assert_array_equal(system.style_vector(dpt.Style(vector=np.ones(4, np.float32))), np.ones(4))
+
+
+def test_silence_stays_silent():
+  np.testing.assert_array_equal(normalise(np.zeros(2000, np.float32)), np.zeros(2000))
+
+
+STATES = {"denoiser": "sinpe_width2_noind.safetensors", "style": "style_nohead.safetensors"}
+
+
+def official(kind):
+  state, facts = golden.tensors("diffposetalk", STATES[kind])
+  importer = {"denoiser": dpt.import_denoiser, "style": dpt.import_style_encoder}[kind]
+  return importer, state, json.loads(facts["args"])
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_import_names_everything_that_is_wrong(kind):
+  importer, state, args = official(kind)
+  names = sorted(name for name in state if name.endswith("linear1.weight"))
+  broken = {**state, "surplus.weight": np.zeros(3), names[0]: state[names[0]][:, 1:]}
+  missing = next(name for name in state if name.endswith("in_proj_bias"))
+  del broken[missing]
+  with pytest.raises(InputError) as error:
+    importer(broken, **args)
+  for part in ("surplus.weight is left over", f"{missing} is missing", f"{names[0]} is ("):
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_import_accepts_wrapped_names_and_tables(kind):
+  importer, state, args = official(kind)
+  module, variables = importer(state, **args)
+  extra = {"denoiser": ("denoising_net.TE.pe", "denoising_net.PE.pe"), "style": ("encoder.PE.pe",)}[kind]
+  wrapped = {f"module.{name}": x for name, x in {**state, **{name: np.zeros((1, 9, 32)) for name in extra}}.items()}
+  again, same = importer(wrapped, **args)
+  assert again == module
+  jax.tree.map(np.testing.assert_array_equal, same, variables)
+
+
+def test_options_that_do_not_fit_are_named():
+  importer, state, args = official("denoiser")
+  without = {name: x for name, x in args.items() if name != "n_heads"}
+  with pytest.raises(InputError, match="n_heads"):
+    importer(state, **without)
+  with pytest.raises(InputError, match="6d"):
+    importer(state, **{**args, "rot_repr": "6d"})
+  with pytest.raises(InputError, match="noise"):
+    importer(state, **{**args, "target": "noise"})
+  for change in ({"diff_schedule": "linear"}, {"align_mask_width": 1}):
+    with pytest.raises(InputError, match="is not that of the options"):
+      importer(state, **{**args, **change})
+
+
+def test_imported_parameters_are_those_of_the_module():
+  importer, state, args = official("denoiser")
+  module, variables = importer(state, **args)
+  made = jax.eval_shape(functools.partial(module.init, method="initialise"), jax.random.key(0))
+  assert jax.tree.map(lambda x: x.shape, made) == jax.tree.map(lambda x: x.shape, variables)
+
+
+def test_arguments_of_the_denoiser_that_do_not_fit_are_named():
+  module, variables = small()
+  features, shape, style, start = arguments(1)
+  given = dict(noisy_motion=start, audio=features, shape=shape, style=style, prev_motion=None, prev_audio=None)
+  t = jnp.ones((1,), jnp.int32)
+  for name in ("audio", "shape", "style", "noisy_motion"):
+    bad = {**given, name: given[name][..., 1:]}
+    with pytest.raises(InputError, match=name):
+      module.apply(variables, **bad, t=t, indicator=None)
+  with pytest.raises(InputError, match="too long"):
+    module.apply(variables, **{**given, "noisy_motion": jnp.zeros((1, 7, 54))}, t=t, indicator=None)
+
+
+def test_shape_is_normalised_by_the_statistics():
+  stats = a_system().stats
+  np.testing.assert_allclose(normalise_shape(stats, jnp.full((100,), 3.0)), 2.0)
