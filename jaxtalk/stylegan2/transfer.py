@@ -58,6 +58,8 @@ def start_from(state: TrainState, found: Mapping[str, Variables], source: str) -
   notes, results = [], {}
   for name, target in targets.items():
     results[name], line = _copy(target, found[name]) if name in found else (target, "not there: starts at random")
+    if name in found and name != "D":
+      results[name] = _quiet_growth(results[name], found[name])
     notes.append(f"{name} from {source}: {line}")
   extra = {**state.extra, "G_buffers": results["G"]["buffers"]}
   params = {"G": results["G"]["params"], "D": results["D"]["params"]}
@@ -71,6 +73,16 @@ def _copy(target: Variables, source: Variables) -> tuple[Variables, str]:
   left = [".".join(path[1:]) for path in wanted if path not in same]
   line = f"{len(same)} of {len(wanted)} tensors copied"
   return traverse_util.unflatten_dict(result), line + (f"; new: {', '.join(left)}" if left else "")
+
+
+def _quiet_growth(target: Variables, source: Variables) -> Variables:
+  """A generator that is larger than its source starts with the source's pictures, enlarged: new images add nothing."""
+  params, there = dict(target["params"]), source["params"]["synthesis"]
+  blocks = dict(params["synthesis"])
+  for name, block in blocks.items():
+    if name not in there and "torgb" in block:
+      blocks[name] = {**block, "torgb": {**block["torgb"], "weight": jnp.zeros_like(block["torgb"]["weight"])}}
+  return {**target, "params": {**params, "synthesis": blocks}}
 
 
 def _from_workdir(folder: Path) -> dict[str, Variables]:
@@ -92,14 +104,14 @@ def _from_workdir(folder: Path) -> dict[str, Variables]:
 
 
 def _newest_checkpoint(folder: Path) -> dict[str, Any]:
-  """The newest state as nested dicts of NumPy arrays, whatever its shapes."""
+  """The newest state as nested dicts of NumPy arrays, whatever its shapes and the devices that it was saved from."""
   import orbax.checkpoint as ocp
 
-  with ocp.CheckpointManager(folder.absolute()) as manager:
-    step = manager.latest_step()
-    if step is None:
-      raise InputError(f"{folder} holds no finished checkpoint")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = manager.item_metadata(step)["state"]
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
-    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
+  steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+  if not steps:
+    raise InputError(f"{folder} holds no finished checkpoint")
+  state = folder.absolute() / str(max(steps)) / "state"
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    tree = reader.metadata(state).item_metadata.tree
+    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return reader.restore(state, restore_args=plain)
