@@ -23,7 +23,7 @@ import numpy as np
 
 _GUARD = 3  # pixels around the output that the filter after the warp looks at
 _EDGE = 6  # rows of the doubled image, at either end of the padding, within the filter's reach of that end
-_BLOCK = 256  # larger filter matrices are cut into blocks of this many rows, because most of a large one is zero
+_BLOCK = 256  # matrices of images larger than this are cut into blocks of as many rows, because they are mostly zero
 
 
 @functools.cache
@@ -118,7 +118,7 @@ def _bilinear(image: jax.Array, row: jax.Array, column: jax.Array, fy: jax.Array
 def _across(images: jax.Array, matrix: np.ndarray, gains: jax.Array | None = None) -> jax.Array:
   """Each row of images (N, C, H, W) times ``matrix`` (rows, W), or times the sum of (4, rows, W) by gains (N, 4)."""
   rows, parts = matrix.shape[-2], []
-  step = _BLOCK if rows > 2 * _BLOCK else rows
+  step = _BLOCK if min(matrix.shape[-2:]) > _BLOCK else rows
   for start in range(0, rows, step):
     block = matrix[..., start : start + step, :]
     used = np.flatnonzero(np.any(block.reshape(-1, block.shape[-1]), axis=0))
