@@ -58,4 +58,5 @@ def _noise_source(noise: jax.Array | None, rows: int, x: jax.Array) -> Callable[
     return lambda index: jax.random.normal(jax.random.fold_in(noise, index), x.shape, x.dtype)
   if noise.shape != (rows, *x.shape):
     raise InputError(f"noise {noise.shape} does not fit {rows} rows of {x.shape}")
-  return lambda index: noise[index]
+  stored = jnp.asarray(noise)
+  return lambda index: stored[index]

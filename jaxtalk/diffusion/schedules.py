@@ -107,12 +107,13 @@ def cosine(
     offset: s, keeps the first betas from vanishing.
     smallest: lower limit of betas.
     largest: upper limit of betas.
-    single: compute in float32, as most published programs did. Near t = T the cosine is a small difference, so their
-      betas are off by up to 3e-5; weights trained with such a table want the same one.
+    single: round every step to float32, as most published programs did. Near t = T the cosine is a small difference,
+      so their betas are off by up to 3e-5; weights trained with such a table want the same one.
   """
   kind = np.float32 if single else np.float64
   place = np.arange(_count(steps) + 1, dtype=kind) / kind(steps)
-  wave = np.cos((place + kind(offset)) / kind(1 + offset) * kind(np.pi / 2)) ** 2
+  angle = (place + kind(offset)) / kind(1 + offset) * kind(np.pi / 2)
+  wave = np.cos(angle.astype(np.float64)).astype(kind) ** 2
   wave = wave / wave[0]
   return Schedule(np.clip(kind(1) - wave[1:] / wave[:-1], kind(smallest), kind(largest)))
 

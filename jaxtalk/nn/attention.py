@@ -21,23 +21,22 @@ def alignment_mask(queries: int, memory: int, width: int, leading: int = 0) -> n
   return np.concatenate([np.ones((leading, memory), bool), near])
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | np.ndarray | None = None) -> jax.Array:
-  """Softmax attention, softmax in float32.
+def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | np.ndarray | None = None) -> jax.Array:
+  """Softmax of scaled products, computed in float32.
 
   Args:
     query: (B, Q, H, D).
     key: (B, K, H, D).
-    value: (B, K, H, D).
     mask: true where allowed; (Q, K) or (B, Q, K). Every query must be allowed something.
 
   Returns:
-    (B, Q, H, D).
+    (B, H, Q, K) in the type of ``query``.
   """
   scores = jnp.einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
   if mask is not None:
     mask = jnp.asarray(mask).reshape(-1, 1, *mask.shape[-2:])
     scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-  return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores).astype(value.dtype), value)
+  return jax.nn.softmax(scores).astype(query.dtype)
 
 
 class Attention(nn.Module):
@@ -45,16 +44,27 @@ class Attention(nn.Module):
 
   Attributes:
     heads: number of heads; divides W.
+    dropout: share of attention weights that are dropped in training.
   """
 
   heads: int
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, x: jax.Array, memory: jax.Array, mask: jax.Array | np.ndarray | None = None) -> jax.Array:
+  def __call__(
+    self,
+    x: jax.Array,
+    memory: jax.Array,
+    mask: jax.Array | np.ndarray | None = None,
+    *,
+    deterministic: bool = True,
+  ) -> jax.Array:
     width = x.shape[-1]
 
     def split(name: str, source: jax.Array) -> jax.Array:
       return nn.Dense(width, name=name)(source).reshape(*source.shape[:-1], self.heads, width // self.heads)
 
-    y = attend(split("query", x), split("key", memory), split("value", memory), mask)
+    weights = attention_weights(split("query", x), split("key", memory), mask)
+    weights = nn.Dropout(self.dropout)(weights, deterministic=deterministic)
+    y = jnp.einsum("bhqk,bkhd->bqhd", weights, split("value", memory))
     return nn.Dense(width, name="out")(y.reshape(x.shape))

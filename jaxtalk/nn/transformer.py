@@ -17,7 +17,7 @@ class PostNormLayer(nn.Module):
   Attributes:
     heads: of the attentions.
     hidden: width inside the perceptron.
-    dropout: share of activations that are dropped in training: results of attentions and perceptron, and inside it.
+    dropout: share that is dropped in training: of attention weights, of each branch's result, inside the perceptron.
   """
 
   heads: int
@@ -34,15 +34,18 @@ class PostNormLayer(nn.Module):
     memory_mask: jax.Array | np.ndarray | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
-    """(B, Q, W) and memory (B, K, M) to (B, Q, W); masks as in `attention.attend`."""
+    """(B, Q, W) and memory (B, K, M) to (B, Q, W); masks as in `attention.attention_weights`."""
 
     def drop(y: jax.Array) -> jax.Array:
       return nn.Dropout(self.dropout)(y, deterministic=deterministic)
 
-    x = _norm("norm_self")(x + drop(Attention(self.heads, name="self_attention")(x, x, mask)))
+    def attend(name: str, source: jax.Array, allowed: jax.Array | np.ndarray | None) -> jax.Array:
+      attention = Attention(self.heads, self.dropout, name=name)
+      return drop(attention(x, source, allowed, deterministic=deterministic))
+
+    x = _norm("norm_self")(x + attend("self_attention", x, mask))
     if memory is not None:
-      y = Attention(self.heads, name="cross_attention")(x, memory, memory_mask)
-      x = _norm("norm_cross")(x + drop(y))
+      x = _norm("norm_cross")(x + attend("cross_attention", memory, memory_mask))
     y = drop(nn.gelu(nn.Dense(self.hidden, name="up")(x), approximate=False))
     return _norm("norm_out")(x + drop(nn.Dense(x.shape[-1], name="down")(y)))
 

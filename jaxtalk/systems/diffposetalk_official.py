@@ -33,6 +33,14 @@ def schedule(name: str, steps: int) -> schedules.Schedule:
   return _SCHEDULES[name](steps)
 
 
+def stored_schedule(state: State, args: Mapping[str, Any]) -> schedules.Schedule:
+  """The betas that a state holds, to the last bit; those of its options where it holds none."""
+  betas = state.get("diffusion_sched.betas")
+  if betas is None:
+    return schedule(args["diff_schedule"], args["n_diff_steps"])
+  return schedules.Schedule(np.asarray(betas[1:], np.float64))
+
+
 def import_denoiser(state: State, **args: Any) -> tuple[Denoiser, Variables]:
   """The official motion denoiser.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,10 +25,11 @@ from jaxtalk.encoders.speech_config import read_config
 from jaxtalk.encoders.wav2vec2 import SpeechEncoder
 from jaxtalk.systems.diffposetalk_motion import FPS, Stats, normalise_shape, unpack
 from jaxtalk.systems.diffposetalk_networks import Denoiser
-from jaxtalk.systems.diffposetalk_official import import_denoiser, schedule
+from jaxtalk.systems.diffposetalk_official import import_denoiser, stored_schedule
 from jaxtalk.systems.diffposetalk_sample import SCALES, Conditions, Threshold, sample_window
 
 SAMPLE_RATE = 16_000
+PIECE_MARGIN = 50
 _FRAME = SAMPLE_RATE // FPS  # samples
 _HOP, _REACH_LEFT = 320, 80  # of the speech encoder: samples from feature to feature, and beyond the last of them
 
@@ -68,12 +69,20 @@ class DiffPoseTalk:
   schedule: Schedule
   style_encoder: str = ""
 
-  def features(self, waveform: np.ndarray) -> jax.Array:
-    """(S,) mono at 16 kHz to audio features (1, W L, F) of W whole windows; heard as a whole."""
-    samples = self.denoiser.frames * _FRAME
+  def features(self, waveform: np.ndarray, piece_seconds: float = 60.0) -> jax.Array:
+    """(S,) mono at 16 kHz to audio features (1, W L, F) of W whole windows.
+
+    Up to ``piece_seconds`` it is heard as a whole, as officially; more in pieces of that length, each with
+    `PIECE_MARGIN` frames of its neighbours on both sides, because attention's memory grows with the square.
+    """
     wave = normalise(waveform)
-    wave = pad_to_grid(np.pad(wave, (0, -len(wave) % samples)))
-    return _features(self.denoiser, self.encoder, self.variables["params"], self.encoder_variables, wave[None])
+    wave = np.pad(wave, (0, -len(wave) % (self.denoiser.frames * _FRAME)))
+    parts = []
+    for start, stop, first, last in pieces(len(wave) // _FRAME, round(piece_seconds * FPS)):
+      piece = pad_to_grid(wave[start * _FRAME : stop * _FRAME])
+      heard = _features(self.denoiser, self.encoder, self.variables["params"], self.encoder_variables, piece[None])
+      parts.append(heard[:, first - start : last - start])
+    return jnp.concatenate(parts, axis=1)
 
   def generate(
     self,
@@ -169,7 +178,7 @@ def import_official(
     encoder=encoder,
     encoder_variables=encoder_variables,
     stats=stats,
-    schedule=schedule(args["diff_schedule"], args["n_diff_steps"]),
+    schedule=stored_schedule(state, args),
     style_encoder=args.get("style_enc_ckpt") or "",
   )
 
@@ -263,6 +272,25 @@ def _features(denoiser, encoder, params, encoder_variables, waveform):
   frames = (waveform.shape[1] - _REACH_LEFT) // _FRAME
   states = resample(states[:, : 2 * frames], frames, "centres")
   return denoiser.apply({"params": params}, states, method="map_audio")
+
+
+def pieces(frames: int, longest: int) -> Iterator[tuple[int, int, int, int]]:
+  """How a long recording is cut: ``start``, ``stop`` of what is heard, ``first``, ``last`` of what is kept, in frames.
+
+  Pieces are equally long, so that one program hears them all, and what is kept covers every frame once.
+  """
+  if frames <= longest:
+    yield 0, frames, 0, frames
+    return
+  if longest <= 2 * PIECE_MARGIN:
+    raise InputError(f"pieces must be longer than {2 * PIECE_MARGIN / FPS:g} s")
+  first = 0
+  while first < frames:
+    start = min(max(0, first - PIECE_MARGIN), frames - longest)
+    stop = start + longest
+    last = frames if stop == frames else stop - PIECE_MARGIN
+    yield start, stop, first, last
+    first = last
 
 
 def normalise(waveform: np.ndarray) -> np.ndarray:

@@ -25,6 +25,9 @@ TERMS = (
 FILES = ("loss_head.npz", "loss_nohead.npz")
 
 
+losses = jax.jit(motion_losses, static_argnames=("vertices", "criterion", "constrain_previous"))
+
+
 def stats_of(data):
   return motion.Stats(**{name.removeprefix("stats_"): x for name, x in data.items() if name.startswith("stats_")})
 
@@ -45,16 +48,15 @@ def linear_face(template, basis):
 def test_losses_equal_official(file, criterion):
   d = golden.arrays("diffposetalk", file)
   face = linear_face(d["flame_template"], d["flame_basis"])
-  losses = jax.jit(
-    functools.partial(motion_losses, stats=stats_of(d), vertices=face, criterion=criterion),
-  )
+  stats = stats_of(d)
   length = d["motion_gt"].shape[1]
   truncated = (np.arange(length)[None] < d["end_idx"][:, None]).astype(np.float32)
   for window in ("start", "cont"):
     before = d["prev_motion"] if window == "cont" else None
     for end, indicator in (("full", np.ones_like(truncated)), ("trunc", truncated)):
       wanted = d[f"loss_{criterion}_{window}_{end}"]
-      terms = losses(d["target"], d["motion_gt"], before, d["shape"], indicator=indicator)
+      given = (d["target"], d["motion_gt"], before, d["shape"], stats)
+      terms = losses(*given, vertices=face, indicator=indicator, criterion=criterion)
       assert set(terms) == {name for name, x in zip(TERMS, wanted, strict=True) if np.isfinite(x)}
       for name, value in zip(TERMS, wanted, strict=True):
         if name in terms:
@@ -75,6 +77,7 @@ def test_packing_equals_official(file):
   golden.close(motion.normalise_shape(stats, shape), d["shape"], 2e-5, "shape there and back")
 
 
+@functools.cache
 def made_up(frames=12, before=4, clips=2, seed=0):
   """Random motion of both kinds of windows, statistics and a small face."""
   rng = np.random.default_rng(seed)
@@ -91,11 +94,11 @@ def made_up(frames=12, before=4, clips=2, seed=0):
 def test_perfect_prediction_costs_only_its_own_roughness():
   stats, face, truth, before, shape = made_up()
   prediction = np.concatenate([before, truth], axis=1)
-  terms = motion_losses(prediction, truth, before, shape, stats, face)
+  terms = losses(prediction, truth, before, shape, stats, face)
   for name in ("motion", "vertices", "velocity", "head", "head_velocity"):
     assert float(terms[name]) == 0.0, name
   straight = np.broadcast_to(np.arange(16, dtype=np.float32)[None, :, None], (2, 16, 54))
-  smooth = motion_losses(straight, straight[:, 4:], straight[:, :4], shape, stats, face)
+  smooth = losses(straight, straight[:, 4:], straight[:, :4], shape, stats, face)
   assert float(smooth["head_transition"]) == 0.0 and float(smooth["head_smoothness"]) == 0.0
 
 
@@ -106,7 +109,7 @@ def test_frames_that_do_not_count_change_nothing():
   indicator[0, 7:] = 0
   wrong = prediction.copy()
   wrong[0, 4 + 7 :] = 99.0
-  a, b = (motion_losses(p, truth, before, shape, stats, face, indicator=indicator) for p in (prediction, wrong))
+  a, b = (losses(p, truth, before, shape, stats, face, indicator=indicator) for p in (prediction, wrong))
   for name in a:
     assert float(a[name]) == float(b[name]), name
 
@@ -114,8 +117,8 @@ def test_frames_that_do_not_count_change_nothing():
 def test_previous_frames_are_free_when_not_constrained():
   stats, face, truth, before, shape = made_up()
   prediction = np.concatenate([before + 5.0, truth], axis=1)
-  free = motion_losses(prediction, truth, before, shape, stats, face, constrain_previous=False)
-  held = motion_losses(prediction, truth, before, shape, stats, face)
+  free = losses(prediction, truth, before, shape, stats, face, constrain_previous=False)
+  held = losses(prediction, truth, before, shape, stats, face)
   assert float(free["motion"]) == 0.0 < float(held["motion"])
 
 
@@ -123,7 +126,7 @@ def test_the_turn_of_the_head_moves_no_vertex():
   stats, face, truth, before, shape = made_up()
   turned = truth.copy()
   turned[..., 50:53] += 1.0
-  terms = motion_losses(turned, truth, None, shape, stats, face)
+  terms = losses(turned, truth, None, shape, stats, face)
   assert float(terms["vertices"]) == 0.0 and float(terms["head"]) == pytest.approx(1.0, rel=1e-5)
 
 

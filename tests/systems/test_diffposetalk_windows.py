@@ -13,7 +13,7 @@ from jaxtalk.core import InputError
 from jaxtalk.diffusion import Guidance, cosine, ddim, ddpm
 from jaxtalk.systems import diffposetalk as dpt
 from jaxtalk.systems.diffposetalk_motion import Stats, normalise_shape, pack
-from jaxtalk.systems.diffposetalk_windows import normalise, pad_to_grid
+from jaxtalk.systems.diffposetalk_windows import PIECE_MARGIN, normalise, pad_to_grid, pieces
 
 LENGTH, BEFORE = 6, 2
 
@@ -67,7 +67,7 @@ def small():
   module = dpt.Denoiser(
     style_width=4, audio_width=8, width=16, heads=2, layers=1, mlp_ratio=2, frames=LENGTH, previous=BEFORE
   )
-  return module, module.init(jax.random.key(0), method="initialise")
+  return module, jax.jit(functools.partial(module.init, method="initialise"))(jax.random.key(0))
 
 
 def arguments(windows, clips=1, seed=0):
@@ -178,6 +178,26 @@ def test_style_of_another_encoder_or_width_is_refused():
   with pytest.raises(InputError, match=r"\(5,\)"):
     system.style_vector(dpt.Style(vector=np.zeros(5, np.float32), encoder="a.pt"))
   np.testing.assert_array_equal(system.style_vector(dpt.Style(vector=np.ones(4, np.float32))), np.ones(4))
+
+
+@pytest.mark.parametrize("frames", (100, 300, 301, 1234, 15_000))
+def test_pieces_of_a_long_recording_keep_every_frame_once(frames):
+  cut = list(pieces(frames, 300))
+  kept = [f for _, _, first, last in cut for f in range(first, last)]
+  assert kept == list(range(frames))
+  assert {stop - start for start, stop, _, _ in cut} == {min(frames, 300)}
+  for start, stop, first, last in cut:
+    assert 0 <= start and stop <= frames
+    assert first - start >= PIECE_MARGIN or start == first == 0
+    assert stop - last >= PIECE_MARGIN or stop == last == frames
+
+
+def test_long_recordings_are_heard_in_pieces():
+  system, d = recorded()
+  wave = np.tile(d["audio_i16"].astype(np.float32) / 32768, 6)
+  whole, cut = (np.asarray(system.features(wave, seconds)) for seconds in (60.0, 6.0))
+  assert whole.shape == cut.shape == (1, 350, 32)
+  assert np.corrcoef(whole.ravel(), cut.ravel())[0, 1] > 0.95
 
 
 def test_silence_stays_silent():
