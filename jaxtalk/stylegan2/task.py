@@ -52,7 +52,7 @@ class StyleGAN2Task:
     )
     self.phases = make_phases(config, self.generator, self.discriminator)
     self._extractor: Extractor | None = make_extractor(config.eval.extractor) if config.eval.extractor else None
-    self._draw = jax.jit(self._samples)
+    self._draw = jax.jit(self._samples, static_argnums=4)
     self._shown_reals = False
 
   def init(self, rng: jax.Array) -> TrainState:
@@ -81,21 +81,21 @@ class StyleGAN2Task:
     }
 
   def train_batches(self, folder: Path) -> ImageBatches:
-    train, pictures = self.config.train, self._data(folder)
-    process = (jax.process_index(), jax.process_count())
-    return ImageBatches(pictures, train.batch_size, train.seed, process)
+    train = self.config.train
+    if self._pictures is None:
+      self._pictures = open_pictures(self.config, folder)
+    return ImageBatches(self._data, train.batch_size, train.seed, (jax.process_index(), jax.process_count()))
 
   def evaluate(self, state: TrainState) -> Mapping[str, float | np.ndarray]:
     """A sheet of samples, and their Frechet distance to all training pictures if an extractor is set."""
     side, count = self.config.eval.grid, self.config.eval.samples
     results: dict[str, float | np.ndarray] = {"samples": tiles(np.concatenate(list(self._fakes(state, side**2))), side)}
     if not self._shown_reals:
-      pictures = self._data(Path())
-      some = np.random.default_rng(1).integers(len(pictures), size=side**2)
-      results["reals"], self._shown_reals = tiles(np.stack([pictures.image(int(i)) for i in some]), side), True
+      some = np.random.default_rng(1).integers(len(self._data), size=side**2)
+      results["reals"], self._shown_reals = tiles(np.stack([self._data.image(int(i)) for i in some]), side), True
     if self._extractor is not None:
       fakes = self._fakes(state, count, varied=True)
-      for result in evaluate_images(self._data(Path()), fakes, self._extractor, ("frechet",)):
+      for result in evaluate_images(self._data, fakes, self._extractor, ("frechet",)):
         results[result.name] = float(result.value)
     return results
 
@@ -115,10 +115,9 @@ class StyleGAN2Task:
     album.write_png(sheet, album.sheet(rows, title=f"{facts['kimg']} thousand pictures, psi 1", tile=tile))
     return [g_ema, g, d, sheet]
 
-  def _data(self, folder: Path) -> Pictures:
-    if self._pictures is None:
-      self._pictures = open_pictures(self.config, folder)
-    assert self._pictures is not None
+  @property
+  def _data(self) -> Pictures:
+    assert self._pictures is not None, "train_batches opens the studio's pictures"
     return self._pictures
 
   def _fakes(self, state: TrainState, count: int, varied: bool = False) -> Iterator[np.ndarray]:
@@ -126,7 +125,7 @@ class StyleGAN2Task:
 
     ``varied``: noise differs from picture to picture, as the metrics want it; else the pictures go from label to label.
     """
-    labels = self._data(Path()).labels
+    labels = self._data.labels
     rng = np.random.default_rng(int(varied))
     z = rng.standard_normal((count, self.generator.z_dim)).astype(np.float32)
     c = labels[rng.integers(len(labels), size=count)]
@@ -135,31 +134,29 @@ class StyleGAN2Task:
     variables = jax.device_get({"params": state.ema, "buffers": state.extra["G_buffers"]})
     for start in range(0, count, _CHUNK):
       rows = np.arange(start, start + _CHUNK) % count  # the last chunk is filled up: one compiled shape
-      images = self._draw(variables, z[rows], c[rows], np.asarray(varied), start)
+      images = self._draw(variables, z[rows], c[rows], start, "random" if varied else "const")
       yield np.asarray(images)[: count - start]
 
-  def _samples(self, variables, z, c, varied, seed):
-    apply, keys = self.generator.apply, {"noise": jax.random.key(seed)}
-    ws = apply(variables, z, c, method="mapping")
-    images = jax.lax.cond(
-      varied,
-      lambda: apply(variables, ws, noise_mode="random", method="synthesis", rngs=keys),
-      lambda: apply(variables, ws, noise_mode="const", method="synthesis"),
-    )
+  def _samples(self, variables, z, c, seed, noise_mode):
+    keys = {"noise": jax.random.key(seed)}
+    images = jnp.asarray(self.generator.apply(variables, z, c, noise_mode=noise_mode, rngs=keys))
     return jnp.rint(jnp.clip(127.5 * (images + 1), 0, 255)).astype(jnp.uint8)
 
   def _facts(self, state: TrainState) -> dict[str, Any]:
-    pictures = self._data(Path())
-    return {
+    """For the files' headers; of places on this machine, only the names."""
+    fields = json.loads(self.config.to_json_best_effort())
+    fields["data"]["path"], fields["init"] = Path(self.config.data.path).name, Path(self.config.init).name
+    facts = {
       "source": "trained with jaxtalk, train.py --config=configs/stylegan2.py",
-      "trained_on": pictures.title if self.config.data.path else "synthetic children of jaxtalk's studio",
-      "pictures": len(pictures),
+      "trained_on": fields["data"]["path"] or "synthetic children of jaxtalk's studio",
+      "pictures": len(self._data),
       "steps": int(state.step),
       "kimg": round(int(state.extra["images"]) / 1000, 1),
-      "started_from": Path(self.config.init).name,
-      "only_label": self.config.data.only_label,
-      "config": json.loads(self.config.to_json_best_effort()),
+      "config": fields,
     }
+    if fields["init"]:
+      facts |= {"started_from": fields["init"], "licence": "that of the weights it started from applies"}
+    return facts
 
 
 def make_networks(config: ConfigDict, c_dim: int, channels: int) -> tuple[Generator, Discriminator]:

@@ -11,6 +11,7 @@ from jaxtalk.stylegan2.losses import Draws, Losses
 from jaxtalk.stylegan2.phases import Phases, Settings, make_optimizer
 
 TOLERANCE, SECOND_ORDER = 1e-4, 2e-4
+QUICK = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 REPORTS = {
   "Gmain": {"loss_G": "G/loss"},
@@ -87,8 +88,8 @@ def test_updates_are_the_official_ones(name):
   phases, data, config = record.phases(), record.data, record.config
   state = phases.init(jax.random.key(0), record.g_vars, record.d_vars, 0.0)
   functions = dict(zip(PHASES, (phases.g_main, phases.g_regularise, phases.d_main, phases.d_regularise), strict=True))
-  compiled = {phase: jax.jit(function) for phase, function in functions.items()}
-  step, finish = jax.jit(phases.step, static_argnums=1), jax.jit(phases.finish)
+  compiled = {phase: jax.jit(function, compiler_options=QUICK) for phase, function in functions.items()}
+  step, finish = jax.jit(phases.step, static_argnums=1, compiler_options=QUICK), jax.jit(phases.finish)
   for iteration in range(config["iterations"]):
     batch = record.batch(iteration)
     for phase in PHASES:

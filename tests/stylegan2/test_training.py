@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxtalk import cli
+from jaxtalk import cli, runtime
 from jaxtalk.core import InputError, MissingAssetError
 from jaxtalk.stylegan2 import task as task_module
 from jaxtalk.stylegan2 import transfer
@@ -29,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True, scope="module")
 def compilation_cache(tmp_path_factory):
-  """The same tiny stages are compiled once, not once a run."""
+  """The same tiny stages are compiled once, not once a run, and not for speed."""
+  fast = pytest.MonkeyPatch()
+  fast.setattr(runtime, "compiler_options", lambda: {"xla_backend_optimization_level": 0})
   names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
   before = [getattr(jax.config, f"jax_{name}") for name in names]
   for name, value in zip(names, (str(tmp_path_factory.mktemp("xla")), 0, -1), strict=True):
@@ -37,6 +39,7 @@ def compilation_cache(tmp_path_factory):
   yield
   for name, value in zip(names, before, strict=True):
     jax.config.update(f"jax_{name}", value)
+  fast.undo()
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
+from PIL import Image
 
 from jaxtalk.core import InputError
 from jaxtalk.data.batches import ShuffledBatches
-from jaxtalk.training import optimizer, sharding, task, writers
+from jaxtalk.training import loop, optimizer, plan, sharding, task, writers
 
 
 def quadratic(params, batch, rng):
@@ -169,3 +170,38 @@ def test_progress_counts_training_time_only():
   assert values["steps_per_second"] == pytest.approx(5.0, rel=0.05)
   assert values["examples_per_second"] == pytest.approx(20.0, rel=0.05)
   assert text.getvalue().startswith("step 15/20  loss 0.5  ") and text.getvalue().endswith("1 s left\n")
+
+
+def test_pictures_become_files_named_by_step(tmp_path):
+  image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+  for writer in writers.make_writers(tmp_path):
+    writer.picture(12, "samples", image)
+    writer.close()
+  np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "images" / "samples_0000012.png")), image)
+
+
+def test_averages_are_over_the_updates_that_have_a_metric():
+  window = [{"a": 1.0, "lazy": 5.0}, {"a": 2.0}, {"a": 6.0, "lazy": 7.0}]
+  assert loop._averages(window) == {"a": 3.0, "lazy": 6.0}
+
+
+def test_stages_run_at_their_intervals():
+  class Stepped:
+    """Stands for a compiled stage: counts its calls in the state."""
+
+    def __init__(self, name):
+      self.name = name
+
+    def __call__(self, state, batch):
+      return {**state, self.name: state.get(self.name, 0) + 1}, {self.name: batch}
+
+    def cost_analysis(self):
+      return {"flops": 8.0}
+
+  update, state, seen = plan.Update([(Stepped("main"), 1), (Stepped("lazy"), 4)]), {}, []
+  for step in range(6):
+    state, metrics = update(step, state, "batch")
+    seen.append(sorted(metrics))
+  assert state == {"main": 6, "lazy": 2}
+  assert seen == [["lazy", "main"], ["main"], ["main"], ["main"], ["lazy", "main"], ["main"]]
+  assert update.flops() == 8.0 + 8.0 / 4
