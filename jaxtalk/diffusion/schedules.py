@@ -110,8 +110,8 @@ def cosine(
     single: round every step to float32, as most published programs did. Near t = T the cosine is a small difference,
       so their betas are off by up to 3e-5; weights trained with such a table want the same one.
   """
-  kind = np.float32 if single else np.float64
-  place = np.arange(_count(steps) + 1, dtype=kind) / kind(steps)
+  kind: type[np.floating] = np.float32 if single else np.float64
+  place = np.arange(_count(steps) + 1).astype(kind) / kind(steps)
   angle = (place + kind(offset)) / kind(1 + offset) * kind(np.pi / 2)
   wave = np.cos(angle.astype(np.float64)).astype(kind) ** 2
   wave = wave / wave[0]

@@ -7,7 +7,8 @@
 The parts: `diffposetalk_networks`, `diffposetalk_official` (import), `diffposetalk_motion` (coefficients),
 `diffposetalk_sample` and `diffposetalk_windows` (inference), `diffposetalk_train` and `diffposetalk_loss`. Quirks of
 the released code that its weights depend on are options: ``positions="shared"`` of the networks, guidance mode
-"independent_in_place", the same start noise for all windows.
+"independent_in_place", the same start noise for all windows. On a GPU, parity with recorded numbers needs
+``jax.default_matmul_precision("float32")``.
 """
 
 from jaxtalk.systems.diffposetalk_networks import Denoiser, StyleEncoder

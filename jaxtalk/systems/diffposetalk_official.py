@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flax import traverse_util
 
 from jaxtalk.core import InputError
-from jaxtalk.diffusion import schedules
+from jaxtalk.diffusion import Guidance, schedules
+from jaxtalk.diffusion.guidance import Mode
 from jaxtalk.nn.attention import alignment_mask
 from jaxtalk.systems.diffposetalk_networks import SHAPE_WIDTH, Denoiser, StyleEncoder
 
@@ -39,6 +39,16 @@ def stored_schedule(state: State, args: Mapping[str, Any]) -> schedules.Schedule
   if betas is None:
     return schedule(args["diff_schedule"], args["n_diff_steps"])
   return schedules.Schedule(np.asarray(betas[1:], np.float64))
+
+
+def official_guidance(args: Mapping[str, Any]) -> Guidance:
+  """The guidance of a checkpoint's options; its "independent" is ours in place, as its sampler computes it."""
+  names = tuple(name for name in args.get("guiding_conditions", "audio,style").split(",") if name)
+  modes: dict[str, Mode] = {"incremental": "incremental", "independent": "independent_in_place"}
+  mode = args.get("cfg_mode", "incremental")
+  if mode not in modes:
+    raise InputError(f"the option cfg_mode is 'incremental' or 'independent', not {mode!r}")
+  return Guidance(conditions=names, mode=modes[mode])
 
 
 def import_denoiser(state: State, **args: Any) -> tuple[Denoiser, Variables]:
@@ -280,8 +290,3 @@ def _compare_tables(tensors: _Tensors, m: Denoiser, options: _Options) -> None:
       continue
     if found.shape != wanted.shape or not np.allclose(found.astype(np.float64), wanted, atol=1e-4):
       tensors.note(f"{name} is not that of the options")
-
-
-def parameter_count(variables: Variables) -> int:
-  """Number of parameters."""
-  return sum(x.size for x in traverse_util.flatten_dict(variables["params"]).values())

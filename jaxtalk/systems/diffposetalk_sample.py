@@ -65,7 +65,7 @@ def predictor(
 
   def predict(x: jax.Array, t: jax.Array, keep) -> jax.Array:
     c = tiled
-    return module.apply(  # type: ignore[return-value]
+    out = module.apply(
       {"params": variables["params"]},
       x,
       c.audio,
@@ -76,7 +76,8 @@ def predictor(
       t,
       c.indicator,
       keep=keep,
-    )[:, previous:]
+    )
+    return jnp.asarray(out)[:, previous:]
 
   adjust = None
   if threshold is not None:

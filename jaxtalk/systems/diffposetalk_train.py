@@ -66,7 +66,7 @@ def denoise(
   alpha, sigma = (_at(table, drawn.t) for table in (schedule.alphas, schedule.sigmas))
   c = conditions
   keep = {"style": drawn.drop <= STYLE_DROPPED, "audio": drawn.drop <= AUDIO_DROPPED}
-  return module.apply(  # type: ignore[return-value]
+  out = module.apply(
     {"params": variables["params"]},
     alpha * motion + sigma * drawn.noise,
     c.audio,
@@ -80,6 +80,7 @@ def denoise(
     deterministic=dropout is None,
     rngs=None if dropout is None else {"dropout": dropout},
   )
+  return jnp.asarray(out)
 
 
 def nt_xent(a: jax.Array, b: jax.Array, temperature: float = 0.1) -> jax.Array:

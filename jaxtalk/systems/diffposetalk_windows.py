@@ -25,7 +25,7 @@ from jaxtalk.encoders.speech_config import read_config
 from jaxtalk.encoders.wav2vec2 import SpeechEncoder
 from jaxtalk.systems.diffposetalk_motion import FPS, Stats, normalise_shape, unpack
 from jaxtalk.systems.diffposetalk_networks import Denoiser
-from jaxtalk.systems.diffposetalk_official import import_denoiser, stored_schedule
+from jaxtalk.systems.diffposetalk_official import import_denoiser, official_guidance, stored_schedule
 from jaxtalk.systems.diffposetalk_sample import SCALES, Conditions, Threshold, sample_window
 
 SAMPLE_RATE = 16_000
@@ -58,6 +58,7 @@ class DiffPoseTalk:
     encoder_variables: its variables.
     stats: of the coefficients that it was trained on.
     schedule: of the diffusion.
+    guidance: what `generate` strengthens unless told otherwise.
     style_encoder: name of the style encoder whose vectors it knows; "" if unknown.
   """
 
@@ -67,6 +68,7 @@ class DiffPoseTalk:
   encoder_variables: Mapping[str, Any]
   stats: Stats
   schedule: Schedule
+  guidance: Guidance = Guidance(conditions=("audio", "style"))
   style_encoder: str = ""
 
   def features(self, waveform: np.ndarray, piece_seconds: float = 60.0) -> jax.Array:
@@ -108,7 +110,7 @@ class DiffPoseTalk:
       start: (N, L, d) noise that every window starts from; None draws it from the key.
       repetitions: N.
       plan: rows of a sampler over `schedule`; None is the official one, DDPM over all its steps.
-      guidance: see `sample_window`.
+      guidance: None is the system's own.
       scales: see `sample_window`.
       threshold: see `sample_window`.
 
@@ -134,7 +136,7 @@ class DiffPoseTalk:
       plan,
       start,
       noise,
-      guidance=guidance,
+      guidance=self.guidance if guidance is None else guidance,
       scales=scales,
       threshold=threshold,
     )
@@ -179,6 +181,7 @@ def import_official(
     encoder_variables=encoder_variables,
     stats=stats,
     schedule=stored_schedule(state, args),
+    guidance=official_guidance(args),
     style_encoder=args.get("style_enc_ckpt") or "",
   )
 

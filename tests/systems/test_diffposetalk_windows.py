@@ -13,6 +13,7 @@ from jaxtalk.core import InputError
 from jaxtalk.diffusion import Guidance, cosine, ddim, ddpm
 from jaxtalk.systems import diffposetalk as dpt
 from jaxtalk.systems.diffposetalk_motion import Stats, normalise_shape, pack
+from jaxtalk.systems.diffposetalk_official import official_guidance
 from jaxtalk.systems.diffposetalk_windows import PIECE_MARGIN, normalise, pad_to_grid, pieces
 
 LENGTH, BEFORE = 6, 2
@@ -256,6 +257,25 @@ def test_imported_parameters_are_those_of_the_module():
   module, variables = importer(state, **args)
   made = jax.eval_shape(functools.partial(module.init, method="initialise"), jax.random.key(0))
   assert jax.tree.map(lambda x: x.shape, made) == jax.tree.map(lambda x: x.shape, variables)
+
+
+def test_guidance_follows_the_options():
+  assert official_guidance({}) == Guidance(conditions=("audio", "style"))
+  given = {"cfg_mode": "independent", "guiding_conditions": "style"}
+  assert official_guidance(given) == Guidance(conditions=("style",), mode="independent_in_place")
+  assert official_guidance({"guiding_conditions": ""}).conditions == ()
+  with pytest.raises(InputError, match="both"):
+    official_guidance({"cfg_mode": "both"})
+
+
+def test_default_sizes_are_the_published_ones():
+  """Counted in the published checkpoints: 34.5 and 0.80 million."""
+  denoiser, style = dpt.Denoiser(), dpt.StyleEncoder()
+  made = jax.eval_shape(functools.partial(denoiser.init, method="initialise"), jax.random.key(0))
+  net = {name: x for name, x in made["params"].items() if name != "audio_map"}
+  assert sum(x.size for x in jax.tree.leaves(net)) == pytest.approx(34.5e6, rel=5e-3)
+  made = jax.eval_shape(style.init, jax.random.key(0), jnp.zeros((1, 5, 54)))
+  assert sum(x.size for x in jax.tree.leaves(made)) == pytest.approx(0.80e6, rel=5e-3)
 
 
 def test_arguments_of_the_denoiser_that_do_not_fit_are_named():
