@@ -74,7 +74,7 @@ def get_config(arg="demo"):
   config.data.mirror = preset.mirror  # twice the data, by flips
   config.data.max_size = preset.subset  # use so many pictures only, 0 is all
   config.data.only_label = -1  # class that one of a pair learns, 0 girls, 1 boys; -1 is all pictures
-  config.data.studio_count = 12000  # studio children to render
+  config.data.studio_count = 4096  # studio children to render
   config.data.studio_seed = 0  # of the studio children
 
   config.eval = ConfigDict()
