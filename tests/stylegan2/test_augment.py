@@ -231,7 +231,7 @@ def test_stages_that_are_off_are_not_in_the_program():
 
 
 def test_images_do_not_depend_on_their_neighbours_and_shard_without_talking():
-  images, pipe = _images(), ada.PIPES["bgcfnc"]
+  images, pipe = _images(8, 12, 16), ada.AugmentPipe(rotate=1, hue=1, imgfilter=1, cutout=1)
   drawn = ada.sample_parameters(jax.random.key(7), 8, images.shape[1:], 1.0, pipe)
   together = jax.jit(ada.apply_parameters)(images, drawn)
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
