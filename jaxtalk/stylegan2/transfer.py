@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
@@ -17,6 +16,7 @@ from jaxtalk.stylegan2.networks import Generator
 from jaxtalk.stylegan2.official import import_discriminator, import_generator
 from jaxtalk.stylegan2.snapshots import read_snapshot
 from jaxtalk.stylegan2.store import load_network
+from jaxtalk.training.checkpoints import newest_state
 from jaxtalk.training.task import TrainState
 
 NETWORKS = ("G", "D", "G_ema")
@@ -91,7 +91,7 @@ def _from_workdir(folder: Path) -> dict[str, Variables]:
     return {name: load_network(file)[1] for name, file in files.items()}
   if not (folder / "checkpoints").is_dir():
     raise InputError(f"config.init={folder} is not a training folder: it has neither export nor checkpoints")
-  state = _newest_checkpoint(folder / "checkpoints")
+  state = newest_state(folder / "checkpoints")
   try:
     g, d, buffers = state["params"]["G"], state["params"]["D"], state["extra"]["G_buffers"]
   except KeyError as error:
@@ -101,17 +101,3 @@ def _from_workdir(folder: Path) -> dict[str, Variables]:
     "D": {"params": d},
     "G_ema": {"params": state["ema"], "buffers": buffers},
   }
-
-
-def _newest_checkpoint(folder: Path) -> dict[str, Any]:
-  """The newest state as nested dicts of NumPy arrays, whatever its shapes and the devices that it was saved from."""
-  import orbax.checkpoint as ocp
-
-  steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-  if not steps:
-    raise InputError(f"{folder} holds no finished checkpoint")
-  state = folder.absolute() / str(max(steps)) / "state"
-  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-    tree = reader.metadata(state).item_metadata.tree
-    plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    return reader.restore(state, restore_args=plain)

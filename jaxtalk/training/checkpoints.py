@@ -85,6 +85,27 @@ class Checkpoints:
       raise InputError(f"cannot {verb} the checkpoints in {self.folder}: {one_line(error)[:300]}{hint}") from error
 
 
+def newest_state(folder: Path) -> dict[str, Any]:
+  """The newest state in a folder of checkpoints as nested dicts of arrays on one device, whatever its shapes are.
+
+  Raises:
+    InputError: there is none.
+  """
+  handlers = {
+    "state": ocp.StandardCheckpointHandler(),
+    "data": ocp.JsonCheckpointHandler(),
+    "meta": ocp.JsonCheckpointHandler(),
+  }
+  with ocp.CheckpointManager(folder.absolute(), item_handlers=handlers) as manager:
+    step = manager.latest_step()
+    if step is None:
+      raise InputError(f"{folder} holds no finished checkpoint")
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = manager.item_metadata(step)["state"].tree
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
+    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
+
+
 def abstract_like(shapes: Any, shardings: Any) -> Any:
   """Shapes with their shardings: what `Checkpoints.restore` and ahead-of-time compilation take."""
   return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
