@@ -145,3 +145,25 @@ def test_second_moment_normalisation():
   for case_id, params in cases("op_layers"):
     if params.get("fn") == "normalize_2nd_moment":
       check(data, case_id, ops.normalize_2nd_moment, {"x": data[f"{case_id}/x"]}, np.asarray)
+
+
+@pytest.mark.parametrize(
+  ("up", "down", "padding"), [(1, 1, (2, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 3, (3, 0)), (3, 2, (1, 2))]
+)
+def test_second_derivatives_of_resampling_follow_from_its_matrix(up, down, padding):
+  """For a linear map M, the gradient of sum(sin(M x)) changes along v by -M' (sin(M x) * M v)."""
+  f = ops.setup_filter([1.0, 2.0, 4.0, -1.0])
+
+  def resample(x):
+    return ops.upfirdn2d(x.reshape(-1, 4, 5, 1), f, up=up, down=down, padding=padding).reshape(x.shape[0], -1)
+
+  @golden.jit
+  def along(x, v):
+    def gradient(x):
+      return jax.grad(lambda x: jnp.sum(jnp.sin(resample(x))))(x)
+
+    return resample(jnp.eye(20)), jax.grad(lambda x: jnp.sum(gradient(x) * v))(x)
+
+  x, v = np.random.default_rng(0).standard_normal((2, 1, 20), np.float32)
+  matrix, ours = along(x, v)
+  golden.close(ours, -(np.sin(x @ matrix) * (v @ matrix)) @ np.asarray(matrix).T, 1e-5)
