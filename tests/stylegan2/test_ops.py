@@ -13,6 +13,7 @@ import pytest
 from jaxtalk.core import InputError
 from jaxtalk.kernels.modulated_conv import modulated_conv
 from jaxtalk.stylegan2 import ops
+from jaxtalk.stylegan2.layers import Conv, Dense
 
 TOL = 1e-5
 RESAMPLERS = {
@@ -21,6 +22,10 @@ RESAMPLERS = {
   "upsample2d": ops.upsample2d,
   "downsample2d": ops.downsample2d,
 }
+
+LAYERS = {"FullyConnectedLayer": (Dense, np.asarray, (1, 0)), "Conv2dLayer": (Conv, golden.nchw, (2, 3, 1, 0))}
+LAYER_FIELDS = {name: name for name in ("activation", "lr_multiplier", "kernel_size", "conv_clamp", "up", "down")}
+LAYER_FIELDS |= {"out_features": "features", "out_channels": "features", "bias": "use_bias"}
 
 
 def check(data, case_id, f, inputs, layout=golden.nchw):
@@ -133,6 +138,26 @@ def test_minibatch_stddev():
     if params.get("cls") == "MinibatchStdLayer":
       f = functools.partial(ops.minibatch_stddev, **params["init"])
       check(data, case_id, f, {"x": golden.nhwc(data[f"{case_id}/x"])})
+
+
+def test_dense_and_convolution_layers():
+  data = golden.arrays("op_layers")
+  seen = set()
+  for case_id, params in cases("op_layers"):
+    if params.get("cls") not in LAYERS:
+      continue
+    layer, layout, axes = LAYERS[params["cls"]]
+    module = layer(**{LAYER_FIELDS[k]: v for k, v in params["init"].items() if k in LAYER_FIELDS})
+    state = golden.under(data, f"{case_id}/state")
+    weights = {k: np.transpose(x, axes) if k == "weight" else x for k, x in state.items() if k in ("weight", "bias")}
+    x = data[f"{case_id}/x"] if layout is np.asarray else golden.nhwc(data[f"{case_id}/x"])
+
+    def f(x, module=module, weights=weights, call=params["call"]):
+      return module.apply({"params": weights}, x, **call)
+
+    check(data, case_id, f, {"x": x}, layout)
+    seen.add(params["cls"])
+  assert seen == set(LAYERS)
 
 
 def test_minibatch_stddev_wants_whole_groups():
