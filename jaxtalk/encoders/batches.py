@@ -144,7 +144,11 @@ def _encode_long(
 
 @functools.lru_cache(maxsize=8)
 def _jitted(module: SpeechEncoder, layer: int):
-  return jax.jit(lambda variables, waveform, mask: module.apply(variables, waveform, mask).hidden_states[layer])
+  def state(variables: Mapping[str, Any], waveform: jax.Array, mask: jax.Array) -> jax.Array:
+    states: Any = module.apply(variables, waveform, mask)
+    return states.hidden_states[layer]
+
+  return jax.jit(state)
 
 
 def _frames(config: SpeechConfig, seconds: float) -> int:

@@ -90,7 +90,7 @@ class ConvLayer(nn.Module):
     size, stride = c.conv_kernels[self.index], c.conv_strides[self.index]
     self.conv = StridedConv(c.conv_widths[self.index], size, stride, c.conv_bias, self.dtype)
     if self.norm == "group":
-      self.layer_norm = TimeNorm()
+      self.layer_norm: Any = TimeNorm()
     elif self.norm == "layer":
       self.layer_norm = nn.LayerNorm(_CONV_EPS, use_fast_variance=False, dtype=self.dtype)
 
