@@ -126,7 +126,7 @@ def _demo(resolution: int, gpus: int) -> Preset:
     dtype="float32",
     conv_clamp=0.0,
     lr=0.0025,
-    gamma=0.3,
+    gamma=0.0003 * resolution**2,
     pl_weight=0.0,
     mixing=0.0,
     ema_kimg=5.0,
