@@ -112,20 +112,19 @@ def sheet(
 
 def run(
   parser: argparse.ArgumentParser,
-  action: Callable[[argparse.Namespace], None],
+  action: Callable[[argparse.Namespace], int | None],
   argv: Sequence[str] | None = None,
 ) -> int:
-  """Parses, acts, and returns the exit code; a JaxtalkError becomes one line on stderr and its own code."""
+  """Parses, acts, and returns the exit code (None is 0); a JaxtalkError becomes one line on stderr and its own code."""
   arguments = parser.parse_args(argv)
   try:
-    action(arguments)
+    return action(arguments) or 0
   except JaxtalkError as error:
     print(f"{parser.prog}: {cli.one_line(error)}", file=sys.stderr)
     return error.exit_code
   except KeyboardInterrupt:
     print(f"{parser.prog}: stopped", file=sys.stderr)
     return 130
-  return 0
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -107,6 +107,10 @@ def learn(latents: LabelledLatents, factor: Factor, *, strength: float = 1e-2) -
   return dataclasses.replace(direction, origin=dataclasses.replace(direction.origin, figures=figures))
 
 
+class Unmoved(InputError):
+  """An attribute of a portrait that does not rise along its direction."""
+
+
 def solve(
   grid: np.ndarray, response: np.ndarray, low: float, high: float, steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,11 +126,11 @@ def solve(
     alphas (steps,), targets (steps,), and the rising curve (G,).
 
   Raises:
-    InputError: the attribute does not rise along the direction at all.
+    Unmoved: the attribute does not rise along the direction at all.
   """
   curve = np.asarray(optimize.isotonic_regression(response).x, np.float64)
   if curve[-1] - curve[0] <= 1e-9:
-    raise InputError("the attribute does not rise along its direction: label more latents, or choose other layers")
+    raise Unmoved("the attribute does not rise along its direction: label more latents, or choose other layers")
   first, last = np.clip([low, high], curve[0], curve[-1])
   if last - first < 0.05 * (curve[-1] - curve[0]):  # the portrait lies outside the range: sweep what it has
     first, last = curve[0], curve[-1]

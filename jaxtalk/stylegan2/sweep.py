@@ -9,6 +9,7 @@ For every factor of `factors` and every portrait, pictures in even steps of what
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,26 +57,39 @@ def sweep(
   *,
   grid: np.ndarray = GRID,
 ) -> list[Sweep]:
-  """Sweeps one factor over portraits whose codes are ``ws`` (N, num_ws, w_dim)."""
+  """Sweeps one factor over portraits whose codes are ``ws`` (N, num_ws, w_dim).
+
+  Portraits whose attribute does not rise along the direction are left out.
+  """
   figures = direction.origin.figures
 
-  def draw(alphas: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(N, K) alphas to N * K pictures and their labels."""
-    codes = directions.apply(np.repeat(ws, alphas.shape[1], axis=0), direction, alphas.reshape(-1))
-    images = network.images(codes)
+  def draw(codes: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Codes (N, ...) and (N, K) alphas to N * K pictures and their labels."""
+    moved = directions.apply(np.repeat(codes, alphas.shape[1], axis=0), direction, alphas.reshape(-1))
+    images = network.images(moved)
     return images, labeller.predict(images)
 
-  _, seen = draw(np.tile(grid, (len(ws), 1)))
-  responses = factor.score(seen, figures).reshape(len(ws), len(grid))
-  solved = [factors.solve(grid, row, figures["low"], figures["high"], factor.steps) for row in responses]
-  images, labels = draw(np.stack([alphas for alphas, _, _ in solved]))
+  _, seen = draw(ws, np.tile(grid, (len(ws), 1)))
+  solved = {}
+  for i, response in enumerate(factor.score(seen, figures).reshape(len(ws), len(grid))):
+    with contextlib.suppress(factors.Unmoved):
+      solved[i] = factors.solve(grid, response, figures["low"], figures["high"], factor.steps)
+  if not solved:
+    return []
+  images, labels = draw(ws[list(solved)], np.stack([alphas for alphas, _, _ in solved.values()]))
   measured = factor.score(labels, figures)
   out = []
-  for i, (subject, (alphas, targets, _)) in enumerate(zip(subjects, solved, strict=True)):
-    mine = slice(i * factor.steps, (i + 1) * factor.steps)
-    own = {name: values[mine] for name, values in labels.items()}
+  for k, (i, (alphas, targets, _)) in enumerate(solved.items()):
+    own = slice(k * factor.steps, (k + 1) * factor.steps)
     out.append(
-      Sweep(subject=subject, alphas=alphas, targets=targets, measured=measured[mine], images=images[mine], labels=own)
+      Sweep(
+        subject=subjects[i],
+        alphas=alphas,
+        targets=targets,
+        measured=measured[own],
+        images=images[own],
+        labels={name: values[own] for name, values in labels.items()},
+      )
     )
   return out
 
@@ -142,7 +156,7 @@ def _who(subject: Subject) -> dict[str, object]:
   return who | ({"gender": subject.gender, "class": subject.label} if subject.gender else {})
 
 
-def _act(args: argparse.Namespace) -> None:
+def _act(args: argparse.Namespace) -> int:
   use_compilation_cache()
   wanted = factors.chosen(args.factors)
   cast = open_cast(args.network, classes=args.classes, batch=args.batch)
@@ -157,14 +171,20 @@ def _act(args: argparse.Namespace) -> None:
   )
   ws = cast.codes(subjects, args.psi)
   write_base(book, network, subjects, ws)
+  lost = 0
   for factor in wanted:
     direction = found[factor.name]
     directions.save(args.out / "directions" / f"{factor.name}.safetensors", direction)
     sweeps = sweep(network, labeller, direction, factor, subjects, ws)
     write_sweeps(book, factor, direction, sweeps)
-    album.write_png(args.out / f"{factor.name}.png", factor_sheet(factor, sweeps))
+    if sweeps:
+      album.write_png(args.out / f"{factor.name}.png", factor_sheet(factor, sweeps))
     print(f"{factor.name}: {len(sweeps)} portraits in {factor.steps} steps, R^2 {direction.origin.figures['r2']:.2f}")
+    lost += len(subjects) - len(sweeps)
+    for subject in sorted({s.index for s in subjects} - {one.subject.index for one in sweeps}):
+      print(f"{factor.name}: left out portrait {subject}, where it does not rise along its direction", file=sys.stderr)
   book.finish()
+  return 1 if lost else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,6 +100,25 @@ def test_sweep_moves_its_attribute_evenly_and_holds_the_others():
         assert np.ptp(one.labels[name]) < 0.12 * np.ptp(data.labels[name])
 
 
+def test_portraits_that_do_not_move_are_left_out_and_named(tmp_path, monkeypatch, capsys):
+  """Codes far out on the bent side of the network: nothing more happens to their attribute."""
+  _toy_cast(monkeypatch)
+  far = 400 * ToyNetwork().normals[0]
+  plain = sample.Cast.codes
+
+  def codes(self, subjects, psi):
+    ws = plain(self, subjects, psi)
+    ws[1] += far.astype(np.float32)
+    return ws
+
+  monkeypatch.setattr(sample.Cast, "codes", codes)
+  assert sweep.main(["toy", str(tmp_path), "--factors=age", "--subjects=3", "--count=500"]) == 1
+  said = capsys.readouterr()
+  assert "age: 2 portraits" in said.out and "left out portrait 1" in said.err
+  lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+  assert {line["subject"] for line in lines if line["factor"] == "age"} == {0, 2}
+
+
 def test_alphas_turn_the_curve_round():
   grid = np.linspace(-4, 4, 33)
   alphas, targets, curve = factors.solve(grid, 1 / (1 + np.exp(-grid)), 0.2, 0.8, 5)
