@@ -21,6 +21,7 @@ from jaxtalk.stylegan2.snapshots import read_snapshot
 from jaxtalk.stylegan2.store import load_network
 
 NOISE_MODES = ("const", "random", "none")
+DEMO = Path(__file__).parent / "weights" / "children64.safetensors"  # the network that ships; its card is beside it
 
 
 def network_digest(variables: Mapping[str, Any]) -> str:
@@ -152,11 +153,13 @@ class Runner:
 def open_network(path: str | Path, *, batch: int = 8, noise_mode: str = "const") -> Runner:
   """Reads a generator from ``.safetensors`` (ours) or ``.pkl`` (an official snapshot, its averaged generator).
 
+  The path "demo" is the small network that ships.
+
   Raises:
     MissingAssetError: no such file.
     InputError: neither kind of file, or not a generator.
   """
-  path = Path(path)
+  path = DEMO if str(path) == "demo" else Path(path)
   if not path.is_file():
     raise MissingAssetError(f"no network at {path}: give a .safetensors of ours or an official .pkl")
   if path.suffix == ".pkl":

@@ -159,7 +159,7 @@ def _act(args: argparse.Namespace) -> None:
 
 def add_network_flags(parser: argparse.ArgumentParser) -> None:
   """The flags that all programs on networks share."""
-  parser.add_argument("network", help="a .safetensors of ours, an official .pkl, or a pair GIRLS,BOYS")
+  parser.add_argument("network", help="a .safetensors of ours, an official .pkl, a pair GIRLS,BOYS, or demo")
   parser.add_argument("out", type=Path, help="folder to write into")
   parser.add_argument("--seed", type=int, default=0, help="of the first portrait; the next have the next seeds")
   parser.add_argument("--girls", type=float, help="share of girls (default 0.5 where the network can choose)")
