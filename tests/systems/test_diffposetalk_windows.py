@@ -94,19 +94,18 @@ def test_a_window_starts_from_the_end_of_the_one_before():
   both = generate(2 * LENGTH - 1, 2)
   assert both.shape == (1, 2 * LENGTH - 1, 54)
 
-  window = jax.jit(lambda c, key: dpt.sample_window(module, variables, c, plan, start, key))
-  first = window(dpt.Conditions(shape=shape, audio=features[:, :LENGTH], style=style), jax.random.fold_in(key, 0))
-  second = window(
-    dpt.Conditions(
-      shape=shape,
-      audio=features[:, LENGTH:],
-      style=style,
-      prev_motion=first[:, -BEFORE:],
-      prev_audio=features[:, LENGTH - BEFORE : LENGTH],
-      indicator=jnp.ones((1, LENGTH)).at[:, -1].set(0.0),
-    ),
-    jax.random.fold_in(key, 1),
-  )
+  @jax.jit
+  def window(index, audio, prev_motion, prev_audio, indicator):
+    conditions = dpt.Conditions(
+      shape=shape, audio=audio, style=style, prev_motion=prev_motion, prev_audio=prev_audio, indicator=indicator
+    )
+    return dpt.sample_window(module, variables, conditions, plan, start, jax.random.fold_in(key, index))
+
+  learned, all_count = variables["params"], jnp.ones((1, LENGTH))
+  tokens = (learned["start_motion"][None], learned["start_audio"][None])
+  first = window(0, features[:, :LENGTH], *tokens, all_count)
+  ends = (first[:, -BEFORE:], features[:, LENGTH - BEFORE : LENGTH])
+  second = window(1, features[:, LENGTH:], *ends, all_count.at[:, -1].set(0.0))
   np.testing.assert_allclose(both[:, :LENGTH], first, atol=1e-5)
   np.testing.assert_allclose(both[:, LENGTH:], second[:, :-1], atol=1e-5)
 
