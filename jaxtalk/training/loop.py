@@ -172,6 +172,7 @@ def _split(results: Mapping[str, float | np.ndarray]) -> tuple[dict[str, float],
 
 def _write(writers, step, values, pictures: Mapping[str, np.ndarray] | None = None):
   for writer in writers:
-    writer.write(step, values)
+    if values:
+      writer.write(step, values)
     for name, picture in (pictures or {}).items():
       writer.picture(step, name, picture)
