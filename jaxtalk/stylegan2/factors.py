@@ -31,7 +31,7 @@ class Factor:
 
   Attributes:
     name: as asked for.
-    weights: attribute -> weight in its standard deviations; a single attribute keeps its own unit.
+    weights: attribute -> weight in its standard deviations; a single attribute keeps its own unit, and -1 turns it.
     steps: pictures a portrait.
     span: quantiles of the labelled pictures between which the steps lie.
     free: attributes that may come along, because they are the same thing seen otherwise.
@@ -48,7 +48,8 @@ class Factor:
   def score(self, labels: Mapping[str, np.ndarray], figures: Mapping[str, float]) -> np.ndarray:
     """(N,) values of the factor: its attribute, or the weighted sum in standard deviations of the labelled set."""
     if len(self.weights) == 1:
-      return np.asarray(labels[next(iter(self.weights))], np.float64)
+      ((name, weight),) = self.weights.items()
+      return weight * np.asarray(labels[name], np.float64)
     return sum(
       (weight * (np.asarray(labels[name], np.float64) - figures[f"mean {name}"]) / figures[f"std {name}"]
       for name, weight in self.weights.items()), start=np.zeros(1),

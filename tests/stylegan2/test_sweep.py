@@ -86,10 +86,12 @@ def test_sweep_moves_its_attribute_evenly_and_holds_the_others():
   subjects = [sample.Subject(index=i, seed=i, gender="girl", label=0) for i in range(5)]
   z = np.stack([runner.latent(s.seed, DIM) for s in subjects])
   ws = network.mapping(z, one_hot(np.zeros(5, int), 2), 0.7)
-  for factor in factors.chosen("yaw,surprise"):
+  for factor in factors.chosen("yaw,angry,surprise"):
     direction = factors.learn(data, factor, strength=1e-4)
     figures = direction.origin.figures
-    for one in sweep.sweep(network, LABELLER, direction, factor, subjects, ws):
+    sweeps = sweep.sweep(network, LABELLER, direction, factor, subjects, ws)
+    assert [one.subject for one in sweeps] == subjects
+    for one in sweeps:
       assert one.images.shape == (factor.steps, 6, 6, 3)
       span = figures["high"] - figures["low"]
       np.testing.assert_allclose(one.measured, one.targets, atol=0.04 * span)
