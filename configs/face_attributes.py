@@ -14,13 +14,13 @@ def get_config(arg=""):
   config = ConfigDict()
   config.train = ConfigDict()
   config.train.seed = 0  # of weights, order of the data and augmentation
-  config.train.steps = 1000  # updates
+  config.train.steps = 3000  # updates
   config.train.batch_size = 32  # examples an update
   config.train.accumulate = 1  # parts a batch goes through in, to save memory
   config.train.ema_decay = 0.995  # of the averaged weights that are evaluated and exported
   config.train.log_every = 50  # updates between lines
-  config.train.eval_every = 1000  # updates between evaluations
-  config.train.save_every = 250  # updates between checkpoints
+  config.train.eval_every = 3000  # updates between evaluations
+  config.train.save_every = 500  # updates between checkpoints
   config.train.keep = 1  # checkpoints that stay
 
   config.mesh = ConfigDict()
@@ -39,8 +39,8 @@ def get_config(arg=""):
   config.optimizer.clip_norm = 1.0  # largest norm of the gradient, 0 is any
 
   config.model = ConfigDict()
-  config.model.widths = (64, 96, 128)  # channels at 16, 8 and 4 pixels
-  config.model.mixes = (2, 1)  # neighbourhood layers at 8 and at 4 pixels
+  config.model.widths = (48, 96, 128)  # channels at 16, 8 and 4 pixels
+  config.model.mixes = (1, 2, 1)  # neighbourhood layers at each
 
   config.data = ConfigDict()
   config.data.path = ""  # a face set; empty makes one
