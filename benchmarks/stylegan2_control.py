@@ -215,17 +215,16 @@ def judge(values: np.ndarray, base: np.ndarray, sign: int) -> dict[str, float]:
   }
 
 
-def side_effects(lines: list[dict], own: tuple[str, ...]) -> dict[str, float]:
-  """The three other attributes that move most from the first to the last step, in their standard deviations.
+def side_effects(lines: list[dict], base: list[dict], held: tuple[str, ...]) -> dict[str, float]:
+  """The three held attributes that move most from the first to the last step, in deviations between base portraits.
 
-  Seen by the labeller, mean over portraits, signed; the deviation is that between portraits in the middle of the sweep.
+  Seen by the labeller, mean over portraits, signed.
   """
-  steps = lines[0]["steps"]
-  table = {name: np.array([line["labels"][name] for line in lines]).reshape(-1, steps) for name in lines[0]["labels"]}
   moved = {}
-  for name in own:
-    if name in table and (spread := float(table[name][:, steps // 2].std())) > 0:
-      moved[name] = float((table[name][:, -1] - table[name][:, 0]).mean() / spread)
+  for name in held:
+    if name in base[0]["labels"] and (spread := float(np.std([line["labels"][name] for line in base]))) > 0:
+      rows = np.array([line["labels"][name] for line in lines]).reshape(-1, lines[0]["steps"])
+      moved[name] = float((rows[:, -1] - rows[:, 0]).mean() / spread)
   return dict(sorted(moved.items(), key=lambda item: -abs(item[1]))[:3])
 
 
@@ -293,7 +292,7 @@ def report(folder: Path, studio: Path | None, count: int) -> dict:
     base = np.array([known[factor][0](row[0]) for row in images["base"]])
     out["factors"][factor] = judge(values, base, RISES.get(factor, 1)) | {"label": known[factor][1]}
     held = tuple(name for name in HELD if name not in lines[factor][0]["attributes"])
-    out["factors"][factor]["side_effects_in_sd"] = side_effects(lines[factor], held)
+    out["factors"][factor]["side_effects_in_sd"] = side_effects(lines[factor], lines["base"], held)
     own = [line["measured"] for line in lines[factor]]
     labelled = judge(np.array(own).reshape(values.shape), base, 1)
     out["factors"][factor]["labeller_spearman_mean"] = labelled["spearman_mean"]

@@ -94,10 +94,15 @@ def sweep(
   return out
 
 
-def write_base(book: album.Album, network: Pictures, subjects: Sequence[Subject], ws: np.ndarray) -> None:
-  """The portraits before any edit."""
-  for subject, image in zip(subjects, network.images(ws), strict=True):
-    book.add(f"images/base/{subject.index:04d}.png", image, _who(subject) | {"factor": "base"})
+def write_base(
+  book: album.Album, network: Pictures, labeller: NamedLabeller, subjects: Sequence[Subject], ws: np.ndarray
+) -> None:
+  """The portraits before any edit, with their labels."""
+  images = network.images(ws)
+  labels = labeller.predict(images)
+  for i, subject in enumerate(subjects):
+    facts = {"factor": "base", "labels": _row(labels, i)}
+    book.add(f"images/base/{subject.index:04d}.png", images[i], _who(subject) | facts)
 
 
 def write_sweeps(book: album.Album, factor: Factor, direction: Direction, sweeps: Sequence[Sweep]) -> None:
@@ -113,7 +118,7 @@ def write_sweeps(book: album.Album, factor: Factor, direction: Direction, sweeps
         "latent_distance": round(float(one.alphas[step] * direction.scale), 6),
         "target": round(float(one.targets[step]), 6),
         "measured": round(float(one.measured[step]), 6),
-        "labels": {name: round(float(values[step]), 6) for name, values in one.labels.items()},
+        "labels": _row(one.labels, step),
       }
       book.add(f"images/{factor.name}/{one.subject.index:04d}_{step}.png", one.images[step], _who(one.subject) | facts)
 
@@ -151,6 +156,10 @@ def _progress(count: int):
   return show
 
 
+def _row(labels: Mapping[str, np.ndarray], index: int) -> dict[str, float]:
+  return {name: round(float(values[index]), 6) for name, values in labels.items()}
+
+
 def _who(subject: Subject) -> dict[str, object]:
   who: dict[str, object] = {"subject": subject.index, "seed": subject.seed}
   return who | ({"gender": subject.gender, "class": subject.label} if subject.gender else {})
@@ -170,7 +179,7 @@ def _act(args: argparse.Namespace) -> int:
     network, labeller, wanted, count=args.count, seed=args.direction_seed, folder=args.directions
   )
   ws = cast.codes(subjects, args.psi)
-  write_base(book, network, subjects, ws)
+  write_base(book, network, labeller, subjects, ws)
   lost = 0
   for factor in wanted:
     direction = found[factor.name]

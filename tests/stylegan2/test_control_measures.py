@@ -90,6 +90,7 @@ def test_side_effects_are_counted_in_deviations_between_portraits():
     for i in range(2)
     for j in range(3)
   ]
-  found = control.side_effects(lines, ("yaw", "smile", "blink"))
+  base = [{"labels": {"age": 4.0 + 2 * i, "yaw": 2.0 * i, "smile": 1.0}} for i in range(2)]
+  found = control.side_effects(lines, base, ("yaw", "smile", "blink"))
   assert found == {"yaw": pytest.approx(0.5)}  # half a degree on average, and portraits differ by one
-  assert control.side_effects(lines, ("age",))["age"] == pytest.approx(2)
+  assert control.side_effects(lines, base, ("age",))["age"] == pytest.approx(2)
