@@ -63,6 +63,7 @@ def get_config(arg="demo"):
   config.model.channel_max = preset.channel_max  # but no more than this
   config.model.mbstd_group = preset.mbstd_group  # pictures whose statistics the discriminator compares
   config.model.d_architecture = preset.d_architecture  # of the discriminator: resnet, skip or orig
+  config.model.use_noise = preset.use_noise  # whether the generator adds noise to its features
   config.model.dtype = preset.dtype  # of the largest resolutions: float32 or bfloat16
   config.model.num_half_res = preset.half_res  # how many resolutions that are
   config.model.conv_clamp = preset.conv_clamp  # limit of activations, 0 is none

@@ -173,7 +173,9 @@ def make_networks(config: ConfigDict, c_dim: int, channels: int) -> tuple[Genera
     "dtype": _DTYPES[model.dtype],
     "remat": model.remat,
   }
-  generator = Generator(z_dim=model.z_dim, w_dim=model.w_dim, mapping_layers=model.mapping_layers, **common)
+  generator = Generator(
+    z_dim=model.z_dim, w_dim=model.w_dim, mapping_layers=model.mapping_layers, use_noise=model.use_noise, **common
+  )
   return generator, Discriminator(architecture=model.d_architecture, mbstd_group_size=model.mbstd_group, **common)
 
 
