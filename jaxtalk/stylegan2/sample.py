@@ -165,6 +165,7 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--girls", type=float, help="share of girls (default 0.5 where the network can choose)")
   parser.add_argument("--classes", default=",".join(GENDERS), help="classes of a conditional network, in order")
   parser.add_argument("--psi", type=float, default=0.7, help="truncation: 0 is the mean face, 1 is all variety")
+  parser.add_argument("--noise_mode", choices=NOISE_MODES, default="const", help="of the generator")
   parser.add_argument("--batch", type=int, default=8, help="pictures at a time")
   parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote there")
 
@@ -173,7 +174,6 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(prog="jaxtalk.stylegan2.sample", description=(__doc__ or "").splitlines()[0])
   add_network_flags(parser)
   parser.add_argument("--count", type=int, default=64, help="how many portraits")
-  parser.add_argument("--noise_mode", choices=NOISE_MODES, default="const", help="of the generator")
   return album.run(parser, _act, argv)
 
 

@@ -168,12 +168,14 @@ def _who(subject: Subject) -> dict[str, object]:
 def _act(args: argparse.Namespace) -> int:
   use_compilation_cache()
   wanted = factors.chosen(args.factors)
-  cast = open_cast(args.network, classes=args.classes, batch=args.batch)
+  if args.noise_mode == "random":
+    raise InputError("a sweep changes one thing, so its noise must stay: --noise_mode=const or none")
+  cast = open_cast(args.network, classes=args.classes, batch=args.batch, noise_mode=args.noise_mode)
   if len(cast.networks) != 1:
     raise InputError("a sweep takes one network: directions of one of a pair do not fit the other; run it for each")
   network, labeller = cast.networks[0], load_labeller(args.labeller)
   subjects = cast.subjects(args.subjects, args.seed, args.girls)
-  facts = {"psi": args.psi, "noise_mode": "const", "network": network.name, "network_sha256": network.sha256}
+  facts = {"psi": args.psi, "noise_mode": args.noise_mode, "network": network.name, "network_sha256": network.sha256}
   book = album.Album(args.out, facts | {"labeller": labeller.name}, overwrite=args.overwrite)
   found = obtain_directions(
     network, labeller, wanted, count=args.count, seed=args.direction_seed, folder=args.directions

@@ -326,6 +326,8 @@ def test_sweep_command_writes_what_it_says(tmp_path, monkeypatch, capsys):
   assert "was learnt from network abab" in capsys.readouterr().err
   assert sweep.main([*flags[:2], "--factors=skin", "--count=100", "--overwrite"]) == 2
   assert "'skin' needs skin" in capsys.readouterr().err
+  assert sweep.main([*flags, "--noise_mode=random"]) == 2
+  assert "const or none" in capsys.readouterr().err
 
 
 def test_learn_command_keeps_directions_of_every_kind(tiny, tmp_path, monkeypatch, capsys):
