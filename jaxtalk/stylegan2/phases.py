@@ -145,7 +145,7 @@ class Phases:
       return grads, stats, report
 
     grads, state, report = self._accumulate(state, batch, draws, "D", one)
-    return self._freeze(grads), _count_signs(state, report["scores_real"]), report
+    return grads, _count_signs(state, report["scores_real"]), report
 
   def d_regularise(self, state: TrainState, batch: Batch, draws: Draws) -> Gradients:
     """R1."""
@@ -156,8 +156,8 @@ class Phases:
       return grads, stats, report
 
     grads, state, report = self._accumulate(state, batch, draws, "D", one)
-    grads = self._freeze(_times(grads, self.settings.r1_every))
-    return grads, _count_signs(state, report.pop("scores_real_reg")), report
+    state = _count_signs(state, report.pop("scores_real_reg"))
+    return _times(grads, self.settings.r1_every), state, report
 
   def finish(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
     """The average generator, the augmentation's strength, and the counts."""
@@ -177,7 +177,10 @@ class Phases:
   # --- What they share.
 
   def step(self, state: TrainState, network: str, grads: Params) -> TrainState:
-    """One step of a network's optimiser; gradients that are not finite are replaced (the losses say so and stop us)."""
+    """One step of a network's optimiser, frozen layers left out; gradients that are not finite are replaced (the losses
+    say so and stop the run)."""
+    if network == "D":
+      grads = self._freeze(grads)
     grads = jax.tree.map(lambda x: jnp.nan_to_num(x, nan=0.0, posinf=_INFINITY, neginf=-_INFINITY), grads)
     updates, opt_state = self.optimizers[network].update(grads, state.opt_state[network])
     params = optax.apply_updates(state.params[network], updates)
@@ -240,8 +243,7 @@ class Phases:
         return (jax.tree.map(jnp.add, total, grads), stats), report
 
       start = (jax.tree.map(jnp.zeros_like, state.params[network]), stats)
-      unroll = parts if jax.default_backend() == "cpu" else 1  # slow gradients in loops there: see `Stage`
-      (grads, stats), report = jax.lax.scan(body, start, (slices, draws), unroll=unroll)
+      (grads, stats), report = jax.lax.scan(body, start, (slices, draws))
       report = {name: value.reshape(-1) for name, value in report.items()}
     extra = {**state.extra, "G_buffers": stats.buffers, "pl_mean": stats.pl_mean}
     return grads, dataclasses.replace(state, extra=extra), report
