@@ -25,7 +25,8 @@ from jaxtalk.stylegan2.factors import Factor
 from jaxtalk.stylegan2.latents import NamedLabeller, Pictures, label_latents, load_labeller
 from jaxtalk.stylegan2.sample import Subject, add_network_flags, open_cast
 
-GRID = np.linspace(-4, 4, 17)  # alphas tried for the calibration, in standard deviations of the attribute
+GRID = np.linspace(-4, 4, 17)  # alphas tried for the calibration, in standard deviations of the attribute ...
+REACH = 4.0  # ... and no further than so many of the codes: beyond, pictures fall apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,13 @@ def sweep(
   factor: Factor,
   subjects: Sequence[Subject],
   ws: np.ndarray,
-  *,
-  grid: np.ndarray = GRID,
 ) -> list[Sweep]:
   """Sweeps one factor over portraits whose codes are ``ws`` (N, num_ws, w_dim).
 
   Portraits whose attribute does not rise along the direction are left out.
   """
   figures = direction.origin.figures
+  grid = GRID * min(1.0, REACH / (figures["deviations"] * GRID[-1]))
 
   def draw(codes: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Codes (N, ...) and (N, K) alphas to N * K pictures and their labels."""
@@ -140,7 +140,7 @@ def obtain_directions(
   """Name -> direction of every factor: read from ``folder`` if one is given, else learnt from labelled latents."""
   if folder is not None:
     found = {f.name: directions.load(folder / f"{f.name}.safetensors", network.sha256) for f in wanted}
-    bare = [name for name, d in found.items() if not {"low", "high"} <= set(d.origin.figures)]
+    bare = [name for name, d in found.items() if not {"low", "high", "deviations"} <= set(d.origin.figures)]
     if bare:
       raise InputError(f"{folder}: {bare[0]!r} has no range of steps: learn it with this command, without --directions")
     return found

@@ -89,6 +89,11 @@ def test_regression_step_is_the_covariance_of_code_and_attribute():
   found = labelled.regression(data, {"age": 1.0}, strength=1e-6)
   w, y = data.w - data.w.mean(0), data.labels["age"] - data.labels["age"].mean()
   assert found.vector @ directions.unit(w.T @ y) > 0.9999
+  # Nothing else decides the attribute, so a standard deviation of it is one of the codes; held, it costs more.
+  assert found.origin.figures["deviations"] == pytest.approx(1, abs=0.01)
+  shared, *_ = _latents(20_000, correlated=True)
+  held = labelled.regression(shared, {"smile": 1.0}, hold=["age"])
+  assert held.origin.figures["deviations"] > 1.05
 
 
 def test_regression_looks_within_classes():

@@ -1,5 +1,6 @@
 """Sweeps and samples on a network whose attributes are known functions of the code, and on a tiny real generator."""
 
+import dataclasses
 import json
 
 import golden
@@ -100,6 +101,21 @@ def test_sweep_moves_its_attribute_evenly_and_holds_the_others():
       assert np.all(np.diff(one.alphas) > 0)
       for name in set(NAMES) - set(factor.weights) - set(factor.free):
         assert np.ptp(one.labels[name]) < 0.12 * np.ptp(data.labels[name])
+
+
+def test_sweeps_stay_where_codes_are():
+  """A direction along which a deviation of the attribute costs ten of the codes is followed for four of those only."""
+  network = ToyNetwork()
+  data = label_latents(network, LABELLER, count=500, seed=1)
+  (factor,) = factors.chosen("age")
+  direction = factors.learn(data, factor)
+  ws = network.mapping(runner.latent(3, DIM)[None], one_hot(np.zeros(1, int), 2))
+  subjects = [sample.Subject(index=0, seed=3, gender="girl", label=0)]
+  (free,) = sweep.sweep(network, LABELLER, direction, factor, subjects, ws)
+  origin = dataclasses.replace(direction.origin, figures={**direction.origin.figures, "deviations": 10.0})
+  held = dataclasses.replace(direction, origin=origin)
+  (kept,) = sweep.sweep(network, LABELLER, held, factor, subjects, ws)
+  assert np.abs(free.alphas).max() > 0.8 and np.abs(kept.alphas).max() <= 0.4
 
 
 def test_portraits_that_do_not_move_are_left_out_and_named(tmp_path, monkeypatch, capsys):
