@@ -28,9 +28,9 @@ from jaxtalk import cli, runtime
 ROOT = Path(__file__).resolve().parents[1]
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "V100": 125.0, "TPU v5 lite": 197.0, "TPU v5p": 459.0}
 # Passes over a network that one picture of an update costs; a backward pass is 1 for inputs and 1 for weights, and a
-# gradient of a gradient 6 in all. Path length: every 4th update on half the batch; R1: every 16th.
-G_PASSES = 3 + 6 / 2 / 4 + 1
-D_PASSES = 2 + 6 + 6 / 16
+# gradient of a gradient 6 in all. The path length takes half the batch.
+G_PASSES, G_LAZY = 3 + 1, 6 / 2
+D_PASSES, D_LAZY = 2 + 6, 6
 PROGRAM = cli.Program(
   name="stylegan2_train.py",
   summary="measures training and drawing with StyleGAN2.",
@@ -82,7 +82,10 @@ def measure(config: Any, device: str, repeats: int, batches: list[int]) -> dict[
   state = jax.jit(phases.init)(jax.random.key(2), variables, d_variables, 0.5)
   seconds, compiling = _stages(phases.stages(), state, batch, repeats)
   update = sum(middle / every for middle, every in seconds.values())
-  tflop = 2e-12 * (G_PASSES * generator_macs(g) + D_PASSES * discriminator_macs(d))
+  every = {name: interval for name, (_, interval) in seconds.items()}
+  g_passes = G_PASSES + (G_LAZY / every["Greg"] if "Greg" in every else 0)
+  d_passes = D_PASSES + (D_LAZY / every["Dreg"] if "Dreg" in every else 0)
+  tflop = 2e-12 * (g_passes * generator_macs(g) + d_passes * discriminator_macs(d))
   peak = next((value for name, value in PEAK_TFLOPS.items() if name in device), None)
   return {
     "batch_size": size,
