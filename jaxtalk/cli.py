@@ -241,7 +241,8 @@ def nearest(word: str, choices: Iterable[str], prefix: str = "") -> str:
   """ ", did you mean 'x'?" for a misspelt word, or "" if nothing is near; compares whole paths, then last parts."""
   choices, tail = list(choices), word.rsplit(".", 1)[-1]
   tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)}
-  found = [tails[tail]] if tail in tails else difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+  same = [choice for choice in choices if choice.rsplit(".", 1)[-1] == tail]
+  found = difflib.get_close_matches(word, same or choices, n=1, cutoff=0.0 if same else 0.6)
   found = found or [tails[near] for near in difflib.get_close_matches(tail, tails, n=1, cutoff=0.75)]
   return f", did you mean {prefix + found[0]!r}?" if found else ""
 

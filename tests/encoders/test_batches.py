@@ -56,6 +56,7 @@ def test_recordings_of_any_length_come_back_in_order_and_exact():
     np.testing.assert_allclose(found[i], data[f"hidden_{i}"][-1], rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_long_recordings_go_through_windows_of_one_shape():
   module, variables = golden.loaded("wav2vec2_group")
   # Steady noise: what a frame hears of the far past and future hardly matters, so windows must agree with the whole.

@@ -135,6 +135,7 @@ def test_silence_noise_and_rows_without_a_valid_frame_stay_finite():
   assert states.lengths.tolist() == [6, 6, 0]
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32_and_gradients_are_finite():
   module, variables = golden.loaded("wavlm_layer")
   wave = golden.expected("wavlm_layer")["input_2"][None]

@@ -172,6 +172,7 @@ def zeros(task):
   return dataclasses.replace(blank, rng=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_transfer_copies_what_fits_and_names_the_rest(pictures, finished):
   folder, old, _ = finished
   config = tiny(pictures, model__networks="plain", init=folder)
@@ -208,6 +209,7 @@ def test_transfer_from_nothing(tmp_path):
     transfer.load_start(tmp_path)
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_as_they_are(pictures, finished):
   config = tiny(pictures, train__freeze_d=2)
   generator, discriminator = task_module.make_networks(config, 2, 3)
