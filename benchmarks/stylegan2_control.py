@@ -242,12 +242,14 @@ def load_sweep(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[dict
   return images, lines
 
 
-def identity(images: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-  """factor -> cosine to the base portrait at the last steps and on the way, and that of different portraits."""
-  from jaxtalk.systems.face_attributes import load_face_attributes
+def identity(
+  images: Mapping[str, np.ndarray], lines: Mapping[str, list[dict]], features: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, dict[str, float]]:
+  """factor -> cosine to the base portrait, mean over all steps, at both ends, and the worst; that of different portraits.
 
-  model = load_face_attributes()
-  base = model.features(images["base"][:, 0])
+  Features (N, D) of pictures (N, H, W, 3), less their mean over base portraits. Factors may lack some portraits.
+  """
+  base = features(images["base"][:, 0])
   mean = base.mean(0)
 
   def directions(x: np.ndarray) -> np.ndarray:
@@ -255,23 +257,24 @@ def identity(images: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
   own = directions(base)
+  row = {line["subject"]: i for i, line in enumerate(lines["base"])}
   others = (own @ own.T)[~np.eye(len(own), dtype=bool)]
   out = {"different_portraits": {"mean": float(others.mean()), "p95": float(np.quantile(others, 0.95))}}
   for factor, pictures in images.items():
     if factor != "base":
       n, steps = pictures.shape[:2]
-      seen = directions(model.features(pictures.reshape(-1, *pictures.shape[2:]))).reshape(n, steps, -1)
-      cosine = np.einsum("nkd,nd->nk", seen, own)
-      out[factor] = {
-        "mean": float(cosine.mean()),
-        "ends": float(cosine[:, [0, -1]].mean()),
-        "worst": float(cosine.min()),
-      }
+      there = [row[line["subject"]] for line in lines[factor][::steps]]
+      seen = directions(features(pictures.reshape(-1, *pictures.shape[2:]))).reshape(n, steps, -1)
+      cosine = np.einsum("nkd,nd->nk", seen, own[there])
+      ends = cosine[:, [0, -1]]
+      out[factor] = {"mean": float(cosine.mean()), "ends": float(ends.mean()), "worst": float(cosine.min())}
   return out
 
 
 def report(folder: Path, studio: Path | None, count: int) -> dict:
   """All figures of a sweep folder."""
+  from jaxtalk.systems.face_attributes import load_face_attributes
+
   mesh = Mesh()
   images, lines = load_sweep(folder)
   first = lines["base"][0]
@@ -296,7 +299,7 @@ def report(folder: Path, studio: Path | None, count: int) -> dict:
     own = [line["measured"] for line in lines[factor]]
     labelled = judge(np.array(own).reshape(values.shape), base, 1)
     out["factors"][factor]["labeller_spearman_mean"] = labelled["spearman_mean"]
-  out["identity_cosine"] = identity(images)
+  out["identity_cosine"] = identity(images, lines, load_face_attributes().features)
   return out
 
 

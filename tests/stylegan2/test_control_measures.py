@@ -94,3 +94,17 @@ def test_side_effects_are_counted_in_deviations_between_portraits():
   found = control.side_effects(lines, base, ("yaw", "smile", "blink"))
   assert found == {"yaw": pytest.approx(0.5)}  # half a degree on average, and portraits differ by one
   assert control.side_effects(lines, base, ("age",))["age"] == pytest.approx(2)
+
+
+def test_identity_compares_each_picture_with_its_own_portrait():
+  """Pictures of one pixel whose colour is the feature; the factor lacks the second of three portraits."""
+  colours = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)
+  base = colours[:, None, None, None]
+  age = np.stack([colours[[0, 0]], colours[[2, 0]]])[:, :, None, None]
+  lines = {
+    "base": [{"subject": i} for i in (0, 1, 2)],
+    "age": [{"subject": i, "step": k} for i in (0, 2) for k in (0, 1)],
+  }
+  found = control.identity({"base": base, "age": age}, lines, lambda x: x[:, 0, 0].astype(float))
+  assert found["different_portraits"]["mean"] == pytest.approx(-0.5)
+  assert found["age"]["worst"] == pytest.approx(-0.5) and found["age"]["mean"] == pytest.approx((3 - 0.5) / 4)
