@@ -245,7 +245,7 @@ def load_sweep(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, list[dict
 def identity(
   images: Mapping[str, np.ndarray], lines: Mapping[str, list[dict]], features: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, dict[str, float]]:
-  """factor -> cosine to the base portrait, mean over all steps, at both ends, and the worst; that of different portraits.
+  """factor -> cosine to the base portrait: mean over all steps, at both ends, the worst; that of different portraits.
 
   Features (N, D) of pictures (N, H, W, 3), less their mean over base portraits. Factors may lack some portraits.
   """
