@@ -24,13 +24,30 @@ def jitter(series: Sequence[np.ndarray], fps: Sequence[Fraction], unit: str, rep
     representation: what the values are.
   """
   rate = common_fps(fps)
-  per_clip = []
-  for values in series:
-    x = check_series("motion", values, np.asarray(values).ndim)
-    if len(x) < 4 or x.ndim < 2:
-      raise InputError(f"jitter needs (T, C) or (T, V, 3) with at least 4 frames, not {x.shape}")
-    per_clip.append(np.linalg.norm(np.diff(x, n=3, axis=0), axis=-1).ravel() * float(rate) ** 3)
+  per_clip = [_jerk(values, rate) for values in series]
   return _result("jitter", f"{unit}/s^3", representation, rate, series, per_clip, np.mean, {})
+
+
+def jitter_ratio(
+  predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], fps: Sequence[Fraction], representation: str
+) -> MetricResult:
+  """Jitter of predicted motions over that of the true ones, clip by clip in the same order; 1 is ideal.
+
+  The interval resamples clips, each with its truth. InputError for clips that do not pair up or truths that never jerk.
+  """
+  rate = common_fps(fps)
+  if not len(predicted) == len(truth) == len(fps):
+    raise InputError(f"{len(predicted)} predicted and {len(truth)} true motions do not pair up")
+  jerks = [(_jerk(x, rate), _jerk(y, rate)) for x, y in zip(predicted, truth, strict=True)]
+  sums = [np.array([[x.sum(), len(x), y.sum(), len(y)]]) for x, y in jerks]
+  if min(row[0, 2] for row in sums) <= 0.0:
+    raise InputError("a true motion is perfectly smooth: there is no jitter to compare with")
+
+  def ratio(rows: np.ndarray) -> float:
+    x, n, y, m = rows.sum(axis=0)
+    return float((x / n) / (y / m))
+
+  return _result("jitter ratio", "1", representation, rate, predicted, sums, ratio, {})
 
 
 def high_frequency_share(track: np.ndarray, fps: Fraction, above_hz: float = 8.0) -> float:
@@ -83,6 +100,14 @@ def head_motion(tracks: Sequence[np.ndarray], fps: Sequence[Fraction]) -> Metric
   details = {"p95_deg_s": float(np.percentile(pooled, 95)), "max_deg_s": float(pooled.max())}
   details |= {f"std_{name}_deg": float(s) for name, s in zip(("yaw", "pitch", "roll"), angles.std(axis=0), strict=True)}
   return _result("head speed", "deg/s", "head yaw, pitch, roll", rate, tracks, speeds, np.mean, details)
+
+
+def _jerk(values: np.ndarray, rate: Fraction) -> np.ndarray:
+  """Lengths of the third differences times fps^3, flat."""
+  x = check_series("motion", values, np.ndim(values))
+  if len(x) < 4 or x.ndim < 2:
+    raise InputError(f"jitter needs (T, C) or (T, V, 3) with at least 4 frames, not {x.shape}")
+  return np.linalg.norm(np.diff(x, n=3, axis=0), axis=-1).ravel() * float(rate) ** 3
 
 
 def _result(name, unit, representation, fps, tracks, per_clip, statistic, details) -> MetricResult:

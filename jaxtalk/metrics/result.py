@@ -24,6 +24,9 @@ class MetricResult:
     n_clips, n_frames: how much was measured.
     ci95: bootstrap 95 % confidence interval over clips; both ends equal the value for a single clip.
     details: further figures of the same measure, in the unit that their names say.
+    macro: mean over clips of the clips' own values, where ``value`` pools the frames of all clips; None where a measure
+      knows no such difference.
+    mask, mask_sha256: name and digest of the vertices that were measured; "" where there is no choice of vertices.
   """
 
   name: str
@@ -35,6 +38,9 @@ class MetricResult:
   n_frames: int
   ci95: tuple[float, float]
   details: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  macro: float | None = None
+  mask: str = ""
+  mask_sha256: str = ""
 
   def as_dict(self) -> dict:
     """JSON-serialisable."""
