@@ -52,6 +52,10 @@ class Guidance:
     kept = np.tri(count, dtype=bool) if self.mode == "incremental" else np.eye(count, dtype=bool)
     return np.concatenate([np.zeros((1, count), bool), kept])
 
+  def keep(self, batch: int) -> dict[str, jax.Array]:
+    """Name -> (K B,) bool for K branches of B clips after each other: whether the condition is kept."""
+    return {name: jnp.repeat(jnp.asarray(self.branches[:, i]), batch) for i, name in enumerate(self.conditions)}
+
   def combine(self, estimates: jax.Array, scales: Sequence[float | jax.Array]) -> jax.Array:
     """(1 + C, ...) estimates of the branches to the guided one (...)."""
     if len(scales) != len(self.conditions):
@@ -78,13 +82,11 @@ def guided(
     scales: one for each; numbers or traced scalars. 0 ignores a condition, 1 is the plain conditional estimate.
     adjust: applied to the estimates (K B, ...) before they are combined, such as `dynamic_threshold`.
   """
-  kept = guidance.branches
-  count = len(kept)
+  count = len(guidance.branches)
 
   def predict_guided(x: jax.Array, t: jax.Array) -> jax.Array:
     batch = x.shape[0]
-    keep = {name: jnp.repeat(jnp.asarray(kept[:, i]), batch) for i, name in enumerate(guidance.conditions)}
-    estimates = predict(jnp.concatenate([x] * count), jnp.concatenate([t] * count), keep)
+    estimates = predict(jnp.concatenate([x] * count), jnp.concatenate([t] * count), guidance.keep(batch))
     estimates = estimates if adjust is None else adjust(estimates)
     return guidance.combine(estimates.reshape(count, batch, *estimates.shape[1:]), scales)
 

@@ -43,12 +43,13 @@ class PostNormLayer(nn.Module):
       attention = Attention(self.heads, self.dropout, name=name)
       return drop(attention(x, source, allowed, deterministic=deterministic))
 
-    x = _norm("norm_self")(x + attend("self_attention", x, mask))
+    x = layer_norm("norm_self")(x + attend("self_attention", x, mask))
     if memory is not None:
-      x = _norm("norm_cross")(x + attend("cross_attention", memory, memory_mask))
+      x = layer_norm("norm_cross")(x + attend("cross_attention", memory, memory_mask))
     y = drop(nn.gelu(nn.Dense(self.hidden, name="up")(x), approximate=False))
-    return _norm("norm_out")(x + drop(nn.Dense(x.shape[-1], name="down")(y)))
+    return layer_norm("norm_out")(x + drop(nn.Dense(x.shape[-1], name="down")(y)))
 
 
-def _norm(name: str) -> nn.LayerNorm:
+def layer_norm(name: str | None = None) -> nn.LayerNorm:
+  """The norm of these layers; variances are computed in two passes, for float32's sake."""
   return nn.LayerNorm(epsilon=_EPSILON, use_fast_variance=False, name=name)

@@ -6,6 +6,7 @@ a style vector. Motion is normalised, see `diffposetalk_motion`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxtalk.core import InputError
+from jaxtalk.nn.aligned import AlignedLayer, Heard
 from jaxtalk.nn.attention import alignment_mask
 from jaxtalk.nn.positions import sinusoid
 from jaxtalk.nn.transformer import PostNormLayer
@@ -43,6 +45,8 @@ class Denoiser(nn.Module):
       all of them, which is what the official code computes (an indexing slip) and its weights expect.
     indicator: whether every motion token carries a channel that says if the frame counts.
     dropout: in training.
+    shortcut: with ``align_width`` 1 a frame sees one frame of speech, and its cross-attention is a projection of that;
+      False computes the same numbers through the mask, as the official code does. See `nn.aligned`.
   """
 
   motion_width: int = 54
@@ -58,6 +62,7 @@ class Denoiser(nn.Module):
   positions: Positions = "learned"
   indicator: bool = True
   dropout: float = 0.1
+  shortcut: bool = True
 
   def setup(self):
     small = nn.initializers.normal(1.0)
@@ -65,10 +70,7 @@ class Denoiser(nn.Module):
     self.person = nn.Dense(self.width)
     self.motion = nn.Dense(self.width)
     self.time_in, self.time_out = nn.Dense(self.width), nn.Dense(self.width)
-    self.blocks = [
-      PostNormLayer(self.heads, self.mlp_ratio * self.width, self.dropout, name=f"layer_{i}")
-      for i in range(self.layers)
-    ]
+    self.blocks = [self._layer(f"layer_{i}") for i in range(self.layers)]
     self.head_in, self.head_out = nn.Dense(self.width // 2), nn.Dense(self.motion_width)
     self.start_motion = self.param("start_motion", small, (self.previous, self.motion_width))
     self.start_audio = self.param("start_audio", small, (self.previous, self.width))
@@ -89,7 +91,8 @@ class Denoiser(nn.Module):
     t: jax.Array,
     indicator: jax.Array | None,
     *,
-    keep: dict[str, jax.Array] | None = None,
+    keep: Mapping[str, jax.Array] | None = None,
+    heard: Sequence[Heard | jax.Array] | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
     """Estimate of the clean motion.
@@ -104,6 +107,7 @@ class Denoiser(nn.Module):
       t: (N,) diffusion time, 0 is clean.
       indicator: (N, L), 1 where a frame counts and 0 in padding; None is all ones.
       keep: "audio" and "style" to (N,) bool; false puts the null condition in place of that clip's.
+      heard: from `hear`, so that it is computed once for many calls; ``audio`` and ``prev_audio`` are not read then.
       deterministic: false drops activations, drawn from the rng "dropout".
 
     Returns:
@@ -113,14 +117,36 @@ class Denoiser(nn.Module):
       InputError: a width or length that does not fit the network; it is named.
     """
     n, length, _ = noisy_motion.shape
-    self._check(noisy_motion, audio, shape, style, prev_motion, prev_audio)
-    audio, style = self._conditions(n, length, audio, style, keep or {})
+    self._check(
+      n,
+      length,
+      noisy_motion=(noisy_motion, length, self.motion_width),
+      prev_motion=(prev_motion, self.previous, self.motion_width),
+      shape=(shape, 0, SHAPE_WIDTH),
+      style=(style, 0, self.style_width),
+    )
+    style = _choose(style, _rows(self.null_style, n), (keep or {}).get("style"))
     tokens = self._tokens(noisy_motion, shape, style, prev_motion, t, indicator)
-    memory = jnp.concatenate([_rows(self.start_audio, n) if prev_audio is None else prev_audio, audio], axis=1)
     seen = alignment_mask(self.previous + length, self.previous + length, self.align_width, leading=1)
-    for block in self.blocks:
-      tokens = block(tokens, memory, memory_mask=seen, deterministic=deterministic)
+    for block, speech in zip(self.blocks, heard or self.hear(n, length, audio, prev_audio, keep), strict=True):
+      masks = {} if isinstance(speech, Heard) else {"memory_mask": seen}
+      tokens = block(tokens, speech, **masks, deterministic=deterministic)
     return self.head_out(nn.gelu(self.head_in(tokens[:, 1:]), approximate=False))
+
+  def hear(
+    self,
+    n: int,
+    length: int,
+    audio: jax.Array | None,
+    prev_audio: jax.Array | None,
+    keep: Mapping[str, jax.Array] | None = None,
+  ) -> list[Heard | jax.Array]:
+    """What each layer takes from the speech of ``n`` windows of ``length`` frames; arguments as above."""
+    self._check(n, length, audio=(audio, length, self.width), prev_audio=(prev_audio, self.previous, self.width))
+    null = jnp.repeat(_rows(self.null_audio[None], n), length, axis=1)
+    audio = _choose(audio, null, (keep or {}).get("audio"))
+    memory = jnp.concatenate([_rows(self.start_audio, n) if prev_audio is None else prev_audio, audio], axis=1)
+    return [block.hear(memory) if isinstance(block, AlignedLayer) else memory for block in self.blocks]
 
   def map_audio(self, states: jax.Array) -> jax.Array:
     """States of the speech encoder at the motion rate (N, T, audio_width) to audio features (N, T, F)."""
@@ -137,15 +163,11 @@ class Denoiser(nn.Module):
     shape = jnp.zeros((n, SHAPE_WIDTH))
     return self(motion, None, shape, None, None, None, jnp.ones((n,), jnp.int32), None)
 
-  def _conditions(self, n, length, audio, style, keep):
-    null_audio, null_style = _rows(self.null_audio[None], n), _rows(self.null_style, n)
-    audio = jnp.repeat(null_audio, length, axis=1) if audio is None else audio
-    style = null_style if style is None else style
-    if "audio" in keep:
-      audio = jnp.where(keep["audio"][:, None, None], audio, null_audio)
-    if "style" in keep:
-      style = jnp.where(keep["style"][:, None], style, null_style)
-    return audio, style
+  def _layer(self, name: str) -> AlignedLayer | PostNormLayer:
+    hidden = self.mlp_ratio * self.width
+    if self.shortcut and self.align_width == 1:
+      return AlignedLayer(self.width, self.heads, hidden, self.dropout, name=name)
+    return PostNormLayer(self.heads, hidden, self.dropout, name=name)
 
   def _tokens(self, noisy_motion, shape, style, prev_motion, t, indicator):
     """(N, 1 + P + L, width)."""
@@ -162,20 +184,14 @@ class Denoiser(nn.Module):
       return tokens + self.place[None, : tokens.shape[1]]
     return tokens + sinusoidal_rows(tokens.shape[1], self.width, shared=self.positions == "shared")
 
-  def _check(self, noisy_motion, audio, shape, style, prev_motion, prev_audio):
-    n, length = noisy_motion.shape[:2]
+  def _check(self, n: int, length: int, **given: tuple[jax.Array | None, int, int]) -> None:
+    """Each argument is given with its frames (0 is no such axis) and its width."""
     if length > self.frames:
       raise InputError(f"a window of {length} frames is too long: this denoiser takes {self.frames}")
-    for name, given, wanted in (
-      ("noisy_motion", noisy_motion, (n, length, self.motion_width)),
-      ("audio", audio, (n, length, self.width)),
-      ("shape", shape, (n, SHAPE_WIDTH)),
-      ("style", style, (n, self.style_width)),
-      ("prev_motion", prev_motion, (n, self.previous, self.motion_width)),
-      ("prev_audio", prev_audio, (n, self.previous, self.width)),
-    ):
-      if given is not None and given.shape != wanted:
-        raise InputError(f"{name} is {given.shape}, but this denoiser takes {wanted}")
+    for name, (x, frames, width) in given.items():
+      wanted = (n, frames, width) if frames else (n, width)
+      if x is not None and x.shape != wanted:
+        raise InputError(f"{name} is {x.shape}, but this denoiser takes {wanted}")
 
 
 class StyleEncoder(nn.Module):
@@ -216,6 +232,13 @@ class StyleEncoder(nn.Module):
 def sinusoidal_rows(length: int, width: int, *, shared: bool) -> jax.Array:
   """(1, length, width) sinusoids of places 0 to length - 1; ``shared`` is row ``length`` alone, (1, 1, width)."""
   return sinusoid(jnp.array([length]) if shared else jnp.arange(length), width)[None]
+
+
+def _choose(given: jax.Array | None, null: jax.Array, keep: jax.Array | None) -> jax.Array:
+  """A condition, or the null one where there is none or where ``keep`` (N,) is false."""
+  if given is None or keep is None:
+    return null if given is None else given
+  return jnp.where(keep.reshape(-1, *[1] * (null.ndim - 1)), given, null)
 
 
 def _rows(learned: jax.Array, n: int) -> jax.Array:

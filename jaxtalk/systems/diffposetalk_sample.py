@@ -48,11 +48,12 @@ def predictor(
   module: Denoiser,
   variables: dict,
   conditions: Conditions,
+  length: int,
   guidance: Guidance,
   scales: Sequence[float | jax.Array],
   threshold: Threshold | None = None,
 ) -> Predict:
-  """``(x (N, L, d), t (N,)) -> x0 (N, L, d)``, all branches of the guidance in one call of the network.
+  """``(x (N, L, d), t (N,)) -> x0 (N, L, d)``, L = ``length``; all branches of the guidance in one call of the network.
 
   A condition that is not guided stays in every branch.
   """
@@ -61,22 +62,15 @@ def predictor(
     raise InputError(f"guidance is over audio and style, not {', '.join(sorted(unknown))}")
   count = len(guidance.branches)
   tiled = jax.tree.map(lambda c: jnp.concatenate([c] * count), conditions)
-  previous = module.previous
+  previous, rows = module.previous, len(tiled.shape)
+  keep_all = guidance.keep(len(conditions.shape))
+  weights = {"params": variables["params"]}
+  # Speech stays the same while the motion changes, so what the layers take from it is computed here, before the loop.
+  heard = module.apply(weights, rows, length, tiled.audio, tiled.prev_audio, keep_all, method="hear")
 
   def predict(x: jax.Array, t: jax.Array, keep) -> jax.Array:
     c = tiled
-    out = module.apply(
-      {"params": variables["params"]},
-      x,
-      c.audio,
-      c.shape,
-      c.style,
-      c.prev_motion,
-      c.prev_audio,
-      t,
-      c.indicator,
-      keep=keep,
-    )
+    out = module.apply(weights, x, None, c.shape, c.style, c.prev_motion, None, t, c.indicator, keep=keep, heard=heard)
     return jnp.asarray(out)[:, previous:]
 
   adjust = None
@@ -115,4 +109,4 @@ def sample_window(
   """
   guidance = Guidance(conditions=("audio", "style")) if guidance is None else guidance
   scales = [SCALES[name] for name in guidance.conditions] if scales is None else scales
-  return sample(predictor(module, variables, conditions, guidance, scales, threshold), plan, x, noise)
+  return sample(predictor(module, variables, conditions, x.shape[1], guidance, scales, threshold), plan, x, noise)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxtalk.nn.aligned import AlignedAttention, AlignedLayer
 from jaxtalk.nn.attention import Attention, alignment_mask, attention_weights
 from jaxtalk.nn.positions import sinusoid
 from jaxtalk.nn.transformer import PostNormLayer
@@ -60,3 +61,31 @@ def test_sinusoid_alternates_sine_and_cosine():
   rates = 10_000.0 ** (-np.arange(0, 6, 2) / 6)
   wanted = np.stack([np.sin(np.outer(t, rates)), np.cos(np.outer(t, rates))], axis=-1).reshape(3, 6)
   np.testing.assert_allclose(sinusoid(t, 6), wanted, atol=3e-5)
+
+
+def test_aligned_layer_is_the_masked_one():
+  x, memory = _random(2, 6, 8), _random(2, 5, 12, seed=1)
+  masked, aligned = PostNormLayer(heads=2, hidden=16, dropout=0.5), AlignedLayer(8, heads=2, hidden=16, dropout=0.5)
+  variables = jax.jit(masked.init)(jax.random.key(0), x, memory)
+  wanted = jax.jit(functools.partial(masked.apply, memory_mask=alignment_mask(5, 5, 1, leading=1)))
+  heard = lambda v, m: aligned.apply(v, m, method="hear")  # noqa: E731
+  got = jax.jit(lambda v, x, m: aligned.apply(v, x, heard(v, m)))
+  np.testing.assert_allclose(got(variables, x, memory), wanted(variables, x, memory), atol=1e-5)
+  rngs = {"dropout": jax.random.key(1)}
+  train = jax.jit(lambda v, x, m: aligned.apply(v, x, heard(v, m), deterministic=False, rngs=rngs))
+  assert np.abs(train(variables, x, memory) - got(variables, x, memory)).max() > 1e-2
+
+
+def test_training_drops_whole_heads_of_aligned_entries():
+  x, memory = _random(1, 1001, 8), np.ones((1, 1000, 8), np.float32)
+  module = AlignedAttention(8, heads=2, dropout=0.25)
+  variables = jax.jit(module.init, static_argnames="method")(jax.random.key(0), memory, method="hear")
+  variables = {"params": {**variables["params"], "query": variables["params"]["key"]}}
+  variables["params"]["out"] = {"kernel": jnp.eye(8), "bias": jnp.zeros(8)}
+  run = lambda v, m: module.apply(v, x, module.apply(v, m, method="hear"), deterministic=False, rngs=rngs)  # noqa: E731
+  rngs = {"dropout": jax.random.key(2)}
+  values = np.asarray(memory[0] @ variables["params"]["value"]["kernel"]).reshape(1000, 2, 4)
+  ratio = np.asarray(jax.jit(run)(variables, memory))[0, 1:].reshape(1000, 2, 4) / values
+  np.testing.assert_allclose(ratio.min(-1), ratio.max(-1), atol=1e-3)  # a head's four values live or die together
+  np.testing.assert_allclose(np.unique(np.round(ratio.mean(-1), 2)), [0.0, 1.33], atol=0.01)
+  assert 0.2 < (ratio.mean(-1) < 0.5).mean() < 0.3
