@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
@@ -44,17 +45,49 @@ class VertexMask:
     return points[:, self.indices]
 
 
+class PointPair(Protocol):
+  """Predicted and true points of one clip, which may be made only when they are asked for."""
+
+  @property
+  def fps(self) -> Fraction: ...
+
+  @property
+  def truth(self) -> np.ndarray: ...
+
+  def points(self, mask: VertexMask | None) -> tuple[np.ndarray, np.ndarray]: ...
+
+  def template(self, mask: VertexMask) -> np.ndarray: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """Two float64 arrays (T, ...) of one shape at one rate; made by `pair`."""
+  """Two float64 arrays (T, ...) of one shape at one rate, and the face at rest (V, 3) if known; made by `pair`."""
 
   predicted: np.ndarray
   truth: np.ndarray
   fps: Fraction
+  rest: np.ndarray | None = None
+
+  def points(self, mask: VertexMask | None) -> tuple[np.ndarray, np.ndarray]:
+    """(T, N, 3) predicted and true points in the mask, if there is one; InputError if these are no points."""
+    if self.truth.ndim != 3 or self.truth.shape[-1] != 3:
+      raise InputError(f"points must be (T, V, 3), not {self.truth.shape}")
+    return (self.predicted, self.truth) if mask is None else (mask.pick(self.predicted), mask.pick(self.truth))
+
+  def template(self, mask: VertexMask) -> np.ndarray:
+    """(N, 3) of the face at rest; InputError if it is not known."""
+    if self.rest is None:
+      raise InputError("this figure is about displacements: give pair() the template")
+    return mask.pick(self.rest[None])[0]
 
 
 def pair(
-  predicted: np.ndarray, truth: np.ndarray, fps: Fraction, truth_fps: Fraction | None = None, name: str = "the clip"
+  predicted: np.ndarray,
+  truth: np.ndarray,
+  fps: Fraction,
+  truth_fps: Fraction | None = None,
+  name: str = "the clip",
+  template: np.ndarray | None = None,
 ) -> Pair:
   """Puts a motion and its ground truth side by side; the longer one loses up to three frames at its end.
 
@@ -63,6 +96,7 @@ def pair(
     fps: frames a second of ``predicted``.
     truth_fps: of ``truth``; None is the same.
     name: of the clip, for messages.
+    template: (V, 3) points of the face at rest, which only FDD needs.
 
   Raises:
     InputError: other rates or shapes, lengths that differ by more than three frames, no frames, values that are not
@@ -79,26 +113,23 @@ def pair(
       f"{name} has {len(x)} frames, its truth {len(y)}: more than {MAX_EXTRA_FRAMES} apart, so another clip or rate"
     )
   frames = min(len(x), len(y))
-  return Pair(x[:frames], y[:frames], fps)
+  rest = None if template is None else check_series(f"{name}: the template", template, 2)
+  return Pair(x[:frames], y[:frames], fps, rest)
 
 
-def points_of(pairs: Sequence[Pair], mask: VertexMask | None) -> list[tuple[np.ndarray, np.ndarray]]:
-  """(T, N, 3) predicted and true points of every pair, in the mask if there is one; InputError for no pairs."""
+def points_of(pairs: Sequence[PointPair], mask: VertexMask | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Predicted and true points (T, N, 3), one pair at a time; InputError for none at all."""
   if not pairs:
     raise InputError("no clips to measure")
   for p in pairs:
-    if p.truth.ndim != 3 or p.truth.shape[-1] != 3:
-      raise InputError(f"points must be (T, V, 3), not {p.truth.shape}")
-  if mask is None:
-    return [(p.predicted, p.truth) for p in pairs]
-  return [(mask.pick(p.predicted), mask.pick(p.truth)) for p in pairs]
+    yield p.points(mask)
 
 
 def summarise(
   name: str,
   unit: str,
   representation: str,
-  pairs: Sequence[Pair],
+  pairs: Sequence[PointPair],
   per_clip: Sequence[np.ndarray],
   *,
   mask: VertexMask | None = None,

@@ -12,7 +12,13 @@ from jaxtalk.metrics.result import MetricResult, bootstrap, check_series
 
 
 def diversity(
-  features: np.ndarray, representation: str, fps: Fraction | None = None, n_frames: int = 0
+  features: np.ndarray,
+  representation: str,
+  fps: Fraction | None = None,
+  n_frames: int = 0,
+  *,
+  name: str = "diversity",
+  unit: str = "1",
 ) -> MetricResult:
   """Mean Euclidean distance between the features (N, D) of N clips of different sounds, over all pairs.
 
@@ -20,16 +26,17 @@ def diversity(
 
   Args:
     features: one row a clip, see `motion_statistics`.
-    representation: what the features are, with their unit if they have one.
+    representation: what the features are.
     fps, n_frames: of the motions, for the record.
+    name, unit: of the figure and of the features.
   """
   x = check_series("features", features, 2)
   if len(x) < 2:
-    raise InputError("diversity compares clips: it needs two at least")
+    raise InputError("diversity compares clips of different sounds: it needs two at least")
   return MetricResult(
-    name="diversity",
+    name=name,
     value=mean_distance(x),
-    unit="1",
+    unit=unit,
     representation=representation,
     fps=fps,
     n_clips=len(x),
@@ -39,7 +46,13 @@ def diversity(
 
 
 def multimodality(
-  takes: Sequence[np.ndarray], representation: str, fps: Fraction | None = None, n_frames: int = 0
+  takes: Sequence[np.ndarray],
+  representation: str,
+  fps: Fraction | None = None,
+  n_frames: int = 0,
+  *,
+  name: str = "multimodality",
+  unit: str = "1",
 ) -> MetricResult:
   """Mean over sounds of the mean distance between the features (K_i, D) of several takes of one sound.
 
@@ -52,9 +65,9 @@ def multimodality(
     raise InputError("multimodality compares takes of one sound: it needs two at least of each")
   per_sound = [np.array([mean_distance(x)]) for x in rows]
   return MetricResult(
-    name="multimodality",
+    name=name,
     value=float(np.mean(per_sound)),
-    unit="1",
+    unit=unit,
     representation=representation,
     fps=fps,
     n_clips=sum(len(x) for x in rows),
@@ -68,6 +81,16 @@ def motion_statistics(values: np.ndarray) -> np.ndarray:
   """(2 C,) feature of a motion (T, C) of any length: mean and standard deviation over time of every channel."""
   x = check_series("motion", values, 2)
   return np.concatenate([x.mean(axis=0), x.std(axis=0)])
+
+
+def take_features(takes: Sequence[np.ndarray]) -> np.ndarray:
+  """(K, T C) features of takes (T_i, C) of one sound, cut to the shortest.
+
+  They are divided by the root of T, so that the distance of two is the root of their mean squared distance a frame.
+  """
+  tracks = [check_series("motion", values, 2) for values in takes]
+  frames = min(len(x) for x in tracks)
+  return np.stack([x[:frames].ravel() for x in tracks]) / np.sqrt(frames)
 
 
 def spread_of_positions(points: np.ndarray) -> float:

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxtalk.core import InputError
-from jaxtalk.metrics.pairs import Pair, VertexMask, points_of, summarise
-from jaxtalk.metrics.result import MetricResult, check_series
+from jaxtalk.metrics.pairs import PointPair, VertexMask, points_of, summarise
+from jaxtalk.metrics.result import MetricResult
 
 INNER_LIPS, OUTER_LIPS = (62, 66), (51, 57)  # upper and lower midpoints among the 68 landmarks, counted from 0
 FDD_FORMS = ("codetalker", "diffposetalk")
 
 
 def lip_vertex_error(
-  pairs: Sequence[Pair], mask: VertexMask, representation: str, *, unit: str = "m", name: str = "LVE"
+  pairs: Sequence[PointPair], mask: VertexMask, representation: str, *, unit: str = "m", name: str = "LVE"
 ) -> MetricResult:
   """Mean over frames of the largest *squared* distance among the lip vertices, in ``unit^2``.
 
@@ -39,7 +39,7 @@ def lip_vertex_error(
 
 
 def lip_vertex_distance(
-  pairs: Sequence[Pair], mask: VertexMask, representation: str, *, name: str = "LVE_mm"
+  pairs: Sequence[PointPair], mask: VertexMask, representation: str, *, name: str = "LVE_mm"
 ) -> MetricResult:
   """Mean over frames of the largest distance among the lip vertices, in mm, from points in metres.
 
@@ -50,7 +50,7 @@ def lip_vertex_distance(
 
 
 def mean_vertex_error(
-  pairs: Sequence[Pair], mask: VertexMask | None, representation: str, *, name: str = "MVE"
+  pairs: Sequence[PointPair], mask: VertexMask | None, representation: str, *, name: str = "MVE"
 ) -> MetricResult:
   """Mean distance over frames and vertices, in mm, from points in metres; on an upper-face mask it is UFVE."""
   means = [1000.0 * _distances(x, y).mean(axis=1) for x, y in points_of(pairs, mask)]
@@ -58,12 +58,7 @@ def mean_vertex_error(
 
 
 def face_dynamics_deviation(
-  pairs: Sequence[Pair],
-  templates: Sequence[np.ndarray],
-  mask: VertexMask,
-  representation: str,
-  *,
-  form: str = "codetalker",
+  pairs: Sequence[PointPair], mask: VertexMask, representation: str, *, form: str = "codetalker"
 ) -> MetricResult:
   """FDD: how much more the truth's upper face varies over time than the prediction's; signed, mean over clips.
 
@@ -73,22 +68,18 @@ def face_dynamics_deviation(
   clip's own size, in which clips of opposite sign do not cancel.
 
   Args:
-    pairs: (T, V, 3) points in metres, as positions.
-    templates: (V, 3) neutral face of each clip; zeros where the points are displacements already.
+    pairs: (T, V, 3) points in metres, with a template each (zeros where the points are displacements already).
     mask: the upper face.
     representation: what the points are.
     form: one of ``FDD_FORMS``.
   """
   if form not in FDD_FORMS:
     raise InputError(f"FDD has the forms {' and '.join(FDD_FORMS)}, not {form!r}")
-  if len(templates) != len(pairs):
-    raise InputError(f"{len(pairs)} clips and {len(templates)} templates do not pair up")
   power = 2 if form == "codetalker" else 1
-  rests = [check_series("template", template, 2)[None] for template in templates]
   per_clip = []
-  for (x, y), rest in zip(points_of(pairs, mask), rests, strict=True):
-    still = mask.pick(rest)
-    per_clip.append(np.array([_variation(y - still, power) - _variation(x - still, power)]))
+  for p, (x, y) in zip(pairs, points_of(pairs, mask), strict=True):
+    rest = p.template(mask)[None]
+    per_clip.append(np.array([_variation(y - rest, power) - _variation(x - rest, power)]))
   sizes = np.abs(np.concatenate(per_clip))
   details = {"absolute": float(abs(np.mean(per_clip))), "mean_absolute": float(sizes.mean())}
   unit = "m^2" if form == "codetalker" else "m"
@@ -96,7 +87,7 @@ def face_dynamics_deviation(
 
 
 def mouth_opening_difference(
-  pairs: Sequence[Pair], representation: str, *, lips: tuple[int, int] = INNER_LIPS
+  pairs: Sequence[PointPair], representation: str, *, lips: tuple[int, int] = INNER_LIPS
 ) -> MetricResult:
   """MOD: mean over frames of how much the mouth opening differs from the truth's, in mm; detail: root mean square.
 
@@ -112,7 +103,7 @@ def mouth_opening_difference(
 
 
 def mouth_opening_correlation(
-  pairs: Sequence[Pair], representation: str, *, lips: tuple[int, int] = INNER_LIPS
+  pairs: Sequence[PointPair], representation: str, *, lips: tuple[int, int] = INNER_LIPS
 ) -> MetricResult:
   """Mean over clips of Pearson's r between the mouth openings of prediction and truth; details: median and lowest r.
 

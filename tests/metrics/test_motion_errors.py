@@ -30,9 +30,9 @@ def test_a_constant_offset_is_its_square_in_lve_its_length_in_mm_and_nothing_in_
   length = vertices.lip_vertex_distance(pairs, LIPS, "test face")
   assert length.value == pytest.approx(3.0) and length.unit == "mm"
   assert vertices.mean_vertex_error(pairs, None, "test face").value == pytest.approx(3.0)
-  still = pair(np.zeros((30, 6, 3)) + offset, np.zeros((30, 6, 3)), FPS)
+  still = pair(np.zeros((30, 6, 3)) + offset, np.zeros((30, 6, 3)), FPS, template=np.zeros((6, 3)))
   for form in vertices.FDD_FORMS:
-    result = vertices.face_dynamics_deviation([still], [np.zeros((6, 3))], LIPS, "test face", form=form)
+    result = vertices.face_dynamics_deviation([still], LIPS, "test face", form=form)
     assert result.value == pytest.approx(0.0, abs=1e-15) and form in result.name
 
 
@@ -58,15 +58,14 @@ def test_fdd_is_the_difference_of_the_spreads_and_has_two_forms():
   rest = RNG.normal(0, 0.05, (6, 3))
   sine = np.sin(2 * np.pi * np.arange(40) / 40)[:, None, None]  # std of |1 + s| is 1/sqrt(2), of its square below
   wide, narrow = (rest + a * (1 + sine) * np.array([0.0, 1.0, 0.0]) for a in (0.004, 0.002))
-  pairs = [pair(narrow, wide, FPS)]
-  plain = vertices.face_dynamics_deviation(pairs, [rest], LIPS, "f", form="diffposetalk")
+  pairs = [pair(narrow, wide, FPS, template=rest)]
+  plain = vertices.face_dynamics_deviation(pairs, LIPS, "f", form="diffposetalk")
   assert plain.value == pytest.approx((0.004 - 0.002) * np.sqrt(0.5)) and plain.unit == "m"
-  squared = vertices.face_dynamics_deviation(pairs, [rest], LIPS, "f")
+  squared = vertices.face_dynamics_deviation(pairs, LIPS, "f")
   spread = np.square(1 + sine).std()
   assert squared.value == pytest.approx((0.004**2 - 0.002**2) * spread) and squared.unit == "m^2"
-  both = vertices.face_dynamics_deviation(
-    [*pairs, pair(wide, narrow, FPS)], [rest, rest], LIPS, "f", form="diffposetalk"
-  )
+  pairs.append(pair(wide, narrow, FPS, template=rest))
+  both = vertices.face_dynamics_deviation(pairs, LIPS, "f", form="diffposetalk")
   assert both.value == pytest.approx(0.0, abs=1e-12) and both.details["mean_absolute"] == pytest.approx(plain.value)
 
 
@@ -133,8 +132,8 @@ def test_up_to_three_frames_more_are_cut_off():
     (lambda: vertices.lip_vertex_error([moved(0.0)], VertexMask.of("lips", [6]), "f"), "vertex 6 of a mesh of 6"),
     (lambda: vertices.lip_vertex_error([], LIPS, "f"), "no clips"),
     (lambda: vertices.mean_vertex_error([pair(FACE[:, 0], FACE[:, 0], FPS)], None, "f"), "must be"),
-    (lambda: vertices.face_dynamics_deviation([moved(0.0)], [], LIPS, "f"), "do not pair up"),
-    (lambda: vertices.face_dynamics_deviation([moved(0.0)], [FACE[0]], LIPS, "f", form="x"), "not 'x'"),
+    (lambda: vertices.face_dynamics_deviation([moved(0.0)], LIPS, "f"), "give pair\\(\\) the template"),
+    (lambda: vertices.face_dynamics_deviation([moved(0.0)], LIPS, "f", form="x"), "not 'x'"),
     (lambda: vertices.mean_vertex_error([moved(0.0), pair(FACE, FACE, Fraction(30))], None, "f"), "differ in fps"),
     (lambda: parameters.channel_error([moved(0.0)], ARKIT, ("jawOpen",)), "does not fit"),
     (lambda: parameters.channel_error([moved(0.0)], ARKIT, ("jawOpn",)), "no channel 'jawOpn'"),
