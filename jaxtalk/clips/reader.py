@@ -15,6 +15,7 @@ import numpy as np
 from jaxtalk.clips import schema
 from jaxtalk.core import InputError, Motion, Person, Phone
 from jaxtalk.motion.spaces import ARKIT
+from jaxtalk.studio.person import FACE_AXES
 
 _GENDERS = {"f": "female", "m": "male"}
 
@@ -54,16 +55,21 @@ class StoredClip:
     return waveform.mean(axis=1), rate
 
   def person(self) -> Person:
-    """The person as far as the shape of the head goes, from the identity in the document; ``look`` is empty."""
+    """The person as far as the shape of the head goes, from the identity in the document; ``look`` is empty.
+
+    Axes of the face come back in the studio's order, from which their asymmetry is drawn.
+    """
     identity = self.document["identity"]
     asked = {name: identity[name]["requested"] for name in ("age_years", "gender", "ancestry")}
+    face = identity["face"]
+    order = [*(name for name in FACE_AXES if name in face), *(name for name in face if name not in FACE_AXES)]
     african, asian, european = (asked["ancestry"][name] for name in ("african", "asian", "european"))
     return Person(
       seed=identity["seed"],
       age_years=asked["age_years"],
       gender=_GENDERS[asked["gender"]],
       ancestry=(african, asian, european),
-      face=identity["face"],
+      face={name: face[name] for name in order},
       look={},
     )
 

@@ -66,7 +66,7 @@ class FacePair:
 def studio_face(person: Person) -> StudioFace:
   """The face of a person; the same shape is made once."""
   shape = {"seed": person.seed, "age": person.age_years, "gender": person.gender, "ancestry": person.ancestry}
-  return _shaped(json.dumps(shape | {"face": dict(person.face)}, sort_keys=True))
+  return _shaped(json.dumps(shape | {"face": dict(person.face)}))
 
 
 @functools.cache
