@@ -55,14 +55,14 @@ class SpeechMotionNet(nn.Module):
   def __call__(self, features: jax.Array) -> jax.Array:
     x = nn.Dense(self.width, name="in")(features)
     for i, dilation in enumerate(self.dilations):
-      y = _taps(nn.LayerNorm(name=f"norm_{i}")(x), dilation)
+      y = taps(nn.LayerNorm(name=f"norm_{i}")(x), dilation)
       y = nn.gelu(nn.Dense(self.width, name=f"time_{i}")(y))
       x = x + nn.Dense(self.width, name=f"mix_{i}")(y)
     out = nn.Dense(len(OUTPUTS), kernel_init=nn.initializers.zeros, name="out")  # starts at rest
     return out(nn.LayerNorm(name="norm_out")(x))
 
 
-def _taps(x: jax.Array, dilation: int) -> jax.Array:
+def taps(x: jax.Array, dilation: int) -> jax.Array:
   """(B, T, C) to (B, T, 5 C): frames t - 2d, t - d, t, t + d, t + 2d; zeros outside.
 
   A convolution written as one matrix product, which CPUs do faster than a dilated convolution.

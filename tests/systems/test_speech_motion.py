@@ -71,7 +71,7 @@ def test_taps_are_a_dilated_convolution(dilation):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 30, 4)).astype(np.float32)
   kernel = rng.normal(size=(5, 4, 6)).astype(np.float32)
-  ours = sm._taps(x, dilation) @ kernel.reshape(20, 6)
+  ours = sm.taps(x, dilation) @ kernel.reshape(20, 6)
   theirs = jax.lax.conv_general_dilated(
     x, kernel, (1,), "SAME", rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
   )
