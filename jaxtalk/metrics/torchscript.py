@@ -1,7 +1,7 @@
 """Reads the tensors of a TorchScript file (or of a zipped ``torch.save``) without torch and without running its code.
 
 Such a file is a zip with ``data.pkl``, a pickle of the modules' attributes, one file of raw bytes a tensor storage, and
-code, which is not looked at. The pickle goes through the reader that cannot run anything, `stylegan2.unpickle`.
+code, which is not looked at. The pickle goes through the reader that cannot run anything, `data.unpickle`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from jaxtalk.core import InputError, MissingAssetError
-from jaxtalk.stylegan2.unpickle import WRONG, PickleReader
-from jaxtalk.stylegan2.untrusted import ForbiddenGlobal, SnapshotError, Work
+from jaxtalk.data.unpickle import WRONG, PickleReader
+from jaxtalk.data.untrusted import ForbiddenGlobal, UntrustedError, Work
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_STORAGE_BYTES = 2 << 30
@@ -71,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     raise InputError(f"{path} is not a TorchScript file: {error}") from error
   except ForbiddenGlobal as error:
     raise InputError(f"{path}: refused {error.name}, which tensors do not need; nothing was run") from error
-  except SnapshotError as error:
+  except UntrustedError as error:
     raise InputError(f"{path} is damaged: {error}") from error
 
 

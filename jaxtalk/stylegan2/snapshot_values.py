@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxtalk.stylegan2.unpickle import WRONG, Call, Global, PickleReader
-from jaxtalk.stylegan2.untrusted import SnapshotError, Work
+from jaxtalk.data import pickled_arrays
+from jaxtalk.data.unpickle import WRONG, Call, Global, PickleReader
+from jaxtalk.data.untrusted import UntrustedError as SnapshotError
+from jaxtalk.data.untrusted import Work
 
 _STORAGES = {
   "torch.FloatStorage": "<f4",
@@ -26,8 +28,8 @@ _STORAGES = {
   "torch.ByteStorage": "<u1",
   "torch.BoolStorage": "?",
 }
+_ARRAY_CALLS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode")
 STREAM_MAGIC, _STREAM_VERSION = 0x1950A86A20F9469CFC6C, 1001
-_SCALARS = frozenset(("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,25 +54,8 @@ class Tensor:
   values: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Dtype:
-  """A NumPy scalar type, "f8" or, once completed, "<f8"."""
-
-  code: str
-
-
 def calls(work: Work) -> dict[str, Call]:
   """Dotted name -> what to do instead of calling it; ``work`` pays for what is copied."""
-
-  def encode(arguments: tuple) -> Any:
-    match arguments:  # how protocol 2 writes bytes
-      case (str(text), "latin1"):
-        work.copy(len(text))
-        try:
-          return memoryview(text.encode("latin1"))
-        except UnicodeEncodeError:
-          return WRONG
-    return WRONG
 
   def new_set(arguments: tuple) -> Any:
     match arguments:
@@ -85,19 +70,17 @@ def calls(work: Work) -> dict[str, Call]:
         return _read_storage(data, work)
     return WRONG
 
+  arrays = pickled_arrays.calls(work)
   return {
     "torch_utils.persistence._reconstruct_persistent_obj": _new_module,
     "torch._utils._rebuild_parameter": _new_parameter,
     "torch._utils._rebuild_tensor_v2": _new_tensor,
     "torch.storage._load_from_bytes": load_storage,
-    "numpy.core.multiarray.scalar": _new_scalar,
-    "numpy._core.multiarray.scalar": _new_scalar,
-    "numpy.dtype": _new_dtype,
     "collections.OrderedDict": _new_dict,
     "dnnlib.util.EasyDict": _new_dict,
     "builtins.set": new_set,
     "__builtin__.set": new_set,
-    "_codecs.encode": encode,
+    **{name: arrays[name] for name in _ARRAY_CALLS},
   }
 
 
@@ -118,27 +101,6 @@ def _new_parameter(arguments: tuple) -> Any:
   match arguments:
     case (Tensor() as tensor, bool(), dict()):
       return tensor
-  return WRONG
-
-
-def _new_dtype(arguments: tuple) -> Any:
-  match arguments:
-    case (str(code), bool(), bool()) if code in _SCALARS:
-      return Dtype(code)
-  return WRONG
-
-
-def complete_dtype(dtype: Dtype, state: Any) -> Any:
-  match state:  # version, byte order, then six values that only structures and subarrays use
-    case (3, "<" | "|" | "=" as order, None, None, None, int(), int(), int()):
-      return Dtype(order + dtype.code[-2:])
-  return WRONG
-
-
-def _new_scalar(arguments: tuple) -> Any:
-  match arguments:
-    case (Dtype(code), memoryview() as raw) if len(raw) == np.dtype(code).itemsize:
-      return np.frombuffer(raw, code)[0].item()
   return WRONG
 
 

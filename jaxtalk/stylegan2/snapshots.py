@@ -3,7 +3,7 @@
 Such a file is a pickle that embeds Python source and expects to be unpickled, and executed, with it. `read_snapshot`
 takes out what is data: for each network the constructor arguments and the named tensors. Both layouts are read, that of
 stylegan2-ada-pytorch and that of the stylegan3 repository with its StyleGAN2 networks. The complete list of names that
-the pickle may use is in `snapshot_values`. Everything else is refused (`unpickle`).
+the pickle may use is in `snapshot_values`. Everything else is refused (`data.unpickle`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxtalk.stylegan2.snapshot_values import STREAM_MAGIC, Dtype, Module, Tensor, calls, complete_dtype
-from jaxtalk.stylegan2.unpickle import PickleReader
-from jaxtalk.stylegan2.untrusted import ForbiddenGlobal, SnapshotError, Work
+from jaxtalk.data.pickled_arrays import Dtype, complete_dtype
+from jaxtalk.data.unpickle import PickleReader
+from jaxtalk.data.untrusted import ForbiddenGlobal, Work
+from jaxtalk.data.untrusted import UntrustedError as SnapshotError
+from jaxtalk.stylegan2.snapshot_values import STREAM_MAGIC, Module, Tensor, calls
 
 __all__ = ["NetworkState", "Snapshot", "SnapshotError", "read_snapshot", "read_snapshot_file"]
 

@@ -7,17 +7,17 @@ from jaxtalk.core import InputError
 MAX_OPERATIONS = 1_000_000  # a 1024-pixel snapshot has about 100,000, those of its tensors included
 
 
-class SnapshotError(InputError, ValueError):
-  """A file that is not a snapshot we read, is damaged, or wants something run; one line that names the thing."""
+class UntrustedError(InputError, ValueError):
+  """A file that is not one that we read, is damaged, or wants something run; one line that names the thing."""
 
 
-class ForbiddenGlobal(SnapshotError):
+class ForbiddenGlobal(UntrustedError):
   """The file names a function or class outside the table; ``name`` is its dotted name."""
 
   def __init__(self, name: str):
     self.name = ascii(name)[1:-1][:120]
     super().__init__(
-      f"refused {self.name}: the pickle names a function or class that no StyleGAN2 snapshot needs; nothing was run"
+      f"refused {self.name}: the pickle names a function or class that no file of its kind needs; nothing was run"
     )
 
 
@@ -33,13 +33,13 @@ class Work:
     self._bytes, self._operations = copied_bytes, operations
 
   def spend(self, count: int = 1) -> None:
-    """SnapshotError after the last allowed operation."""
+    """UntrustedError after the last allowed operation."""
     self._operations -= count
     if self._operations < 0:
-      raise SnapshotError("the pickle asks for more operations than any snapshot has; it was not read further")
+      raise UntrustedError("the pickle asks for more operations than any file that we read; it was not read further")
 
   def copy(self, count: int) -> None:
-    """To be called before ``count`` bytes are allocated; SnapshotError if the file cannot justify them."""
+    """To be called before ``count`` bytes are allocated; UntrustedError if the file cannot justify them."""
     self._bytes -= count
     if self._bytes < 0:
-      raise SnapshotError("the pickle asks for more data than the file holds; it was not read further")
+      raise UntrustedError("the pickle asks for more data than the file holds; it was not read further")

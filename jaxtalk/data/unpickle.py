@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from jaxtalk.stylegan2.untrusted import ForbiddenGlobal, SnapshotError, Work
+from jaxtalk.data.untrusted import ForbiddenGlobal, UntrustedError, Work
 
 MAX_NESTING = 200  # open marks; the official files have about 30
 MAX_INTEGER_BYTES = 16  # the longest integer of a real file, a magic number, has 10
@@ -65,7 +65,7 @@ class PickleReader:
 
     Raises:
       ForbiddenGlobal: it names something outside the table.
-      SnapshotError: it is malformed, truncated, or larger than its file can justify.
+      UntrustedError: it is malformed, truncated, or larger than its file can justify.
     """
     self._stack, self._marked, self.memo = [], [], {}
     while True:
@@ -75,18 +75,18 @@ class PickleReader:
         return self._pop()
       operation = _OPERATIONS.get(code)
       if operation is None:
-        self._refuse(f"operation {_NAMES.get(chr(code), hex(code))}, which no snapshot has")
+        self._refuse(f"operation {_NAMES.get(chr(code), hex(code))}, which no file that we read has")
       operation(self)
 
   def take(self, count: int) -> memoryview:
-    """The next bytes; SnapshotError if the file ends before."""
+    """The next bytes; UntrustedError if the file ends before."""
     if not 0 <= count <= len(self.data) - self.offset:
-      raise SnapshotError(f"truncated or damaged: {count} bytes wanted at byte {self.offset} of {len(self.data)}")
+      raise UntrustedError(f"truncated or damaged: {count} bytes wanted at byte {self.offset} of {len(self.data)}")
     start, self.offset = self.offset, self.offset + count
     return self.data[start : self.offset]
 
   def _refuse(self, what: str) -> NoReturn:
-    raise SnapshotError(f"not a well-formed snapshot: {what} (at byte {self.offset})")
+    raise UntrustedError(f"not a well-formed pickle: {what} (at byte {self.offset})")
 
   def _number(self, layout: str) -> Any:
     return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
@@ -174,6 +174,8 @@ class PickleReader:
     if len(items) % 2:
       self._refuse("a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
+      if type(key) is memoryview and len(key) <= MAX_LINE:
+        key = str(key, "latin1")  # text of Python 2
       # Only these are hashed: hashing a tuple nested a million deep would end the process.
       if type(key) not in (str, int):
         self._refuse("a dict key that is neither text nor an integer")
@@ -250,7 +252,7 @@ class PickleReader:
 
   def _frame(self) -> None:
     if self._number("<Q") > len(self.data) - self.offset:
-      raise SnapshotError(f"truncated: a frame at byte {self.offset} is longer than the rest of the file")
+      raise UntrustedError(f"truncated: a frame at byte {self.offset} is longer than the rest of the file")
 
   def _long(self, layout: str) -> int:
     count = self._number(layout)
