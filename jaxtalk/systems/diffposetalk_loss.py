@@ -35,13 +35,16 @@ class LossWeights:
     return jnp.asarray(sum(getattr(self, name) * value for name, value in terms.items()))
 
 
+VERTEX_TERMS = ("vertices", "velocity", "smoothness")
+
+
 def motion_losses(
   prediction: jax.Array,
   motion: jax.Array,
   prev_motion: jax.Array | None,
   shape: jax.Array,
   stats: Stats,
-  vertices: VertexFunction,
+  vertices: VertexFunction | None,
   *,
   indicator: jax.Array | None = None,
   criterion: str = "l2",
@@ -55,7 +58,7 @@ def motion_losses(
     prev_motion: (N, P, d) the truth before it; None in a recording's first window.
     shape: (N, 100), normalised.
     stats: of the data.
-    vertices: the face model.
+    vertices: the face model; None leaves its three terms out.
     indicator: (N, L), 1 where a frame counts; None is everywhere.
     criterion: "l2" (squares) or "l1" (absolute values).
     constrain_previous: whether the previous frames' estimates are taught too.
@@ -86,13 +89,14 @@ def motion_losses(
     per_frame = size(error).reshape(*error.shape[:2], -1).mean(-1)
     return (per_frame * weight).sum() / jnp.maximum(weight.sum(), 1.0)
 
-  truth, guess = (_still_vertices(m, shape, stats, vertices) for m in (motion, current))
-  terms = {
-    "motion": mean(current - motion),
-    "vertices": mean(guess - truth),
-    "velocity": mean(jnp.diff(guess - truth, axis=1)),
-    "smoothness": mean(jnp.diff(guess, 2, axis=1)),
-  }
+  terms = {"motion": mean(current - motion)}
+  if vertices is not None:
+    truth, guess = (_still_vertices(m, shape, stats, vertices) for m in (motion, current))
+    terms |= {
+      "vertices": mean(guess - truth),
+      "velocity": mean(jnp.diff(guess - truth, axis=1)),
+      "smoothness": mean(jnp.diff(guess, 2, axis=1)),
+    }
   if head:
     truth, guess = _rotation(motion), _rotation(current)
     terms |= {

@@ -59,7 +59,14 @@ class Stats:
         if field.name not in data or data[field.name].reshape(-1).size < size:
           raise InputError(f"{path} has no {field.name} of {size} numbers: it is not a DiffPoseTalk statistics file")
         found[field.name] = data[field.name].reshape(-1)[:size].astype(np.float32)
+        if field.name.endswith("_std") and not (found[field.name] > 0).all():
+          raise InputError(f"{path}: {field.name} must be above zero, for coefficients are divided by it")
     return cls(**found)
+
+  def write(self, path: Path) -> None:
+    """Writes such a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 
 def has_head(motion: jax.Array) -> bool:
@@ -75,6 +82,12 @@ def pack(stats: Stats, expression: jax.Array, pose: jax.Array, *, head: bool) ->
   expression = (expression - _row(stats.exp_mean, lead)) / _row(stats.exp_std, lead)
   pose = (pose - _row(stats.pose_mean, lead)) / _row(stats.pose_std, lead)
   return jnp.concatenate([expression, pose[..., :4] if head else pose[..., 3:4]], axis=-1)
+
+
+def pack_host(stats: Stats, expression: np.ndarray, pose: np.ndarray, *, head: bool) -> np.ndarray:
+  """`pack` in NumPy, for data that has not reached a device."""
+  expression, pose = (expression - stats.exp_mean) / stats.exp_std, (pose - stats.pose_mean) / stats.pose_std
+  return np.concatenate([expression, pose[..., :4] if head else pose[..., 3:4]], axis=-1, dtype=np.float32)
 
 
 def unpack(stats: Stats, motion: jax.Array, *, head: bool = True) -> tuple[jax.Array, jax.Array]:

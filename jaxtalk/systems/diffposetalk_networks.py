@@ -7,7 +7,7 @@ a style vector. Motion is normalised, see `diffposetalk_motion`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +163,7 @@ class Denoiser(nn.Module):
     shape = jnp.zeros((n, SHAPE_WIDTH))
     return self(motion, None, shape, None, None, None, jnp.ones((n,), jnp.int32), None)
 
-  def _layer(self, name: str) -> AlignedLayer | PostNormLayer:
+  def _layer(self, name: str) -> Any:
     hidden = self.mlp_ratio * self.width
     if self.shortcut and self.align_width == 1:
       return AlignedLayer(self.width, self.heads, hidden, self.dropout, name=name)
