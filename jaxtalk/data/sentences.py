@@ -127,11 +127,11 @@ _TEMPLATES = (
 def sentences(seed: int, count: int) -> list[str]:
   """``count`` different sentences of one seed, all fit for a child; another seed gives others, with few in common."""
   found: dict[str, None] = {}
-  for sentence in _stream(np.random.default_rng(np.random.SeedSequence([seed, _STREAM]))):
+  stream = _stream(np.random.default_rng(np.random.SeedSequence([seed, _STREAM])))
+  while len(found) < count:
+    sentence = next(stream)
     if not unfit(sentence):
       found[sentence] = None
-    if len(found) == count:
-      break
   return list(found)
 
 

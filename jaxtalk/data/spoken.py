@@ -1,6 +1,7 @@
 """A cached set of utterances of the built-in voice, with phones, made once from a seed.
 
-What learns from sound and phones reads this: sentences of `data.sentences`, spoken by people of many ages.
+What learns from sound and phones reads this: sentences of `data.sentences`, spoken by people of many ages. `speech_mix`
+has more voices and languages in the same kind of cache.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -45,25 +47,9 @@ class SpokenSet:
   only: tuple[float, ...] = ()
 
   def load(self, folder: Path, say: Callable[[str], None] = print) -> list[Speech]:
-    """The utterances at 16 kHz, from the cache in ``folder`` or made now (about 0.3 s each on one core).
-
-    A shard is written under another name and renamed, so that a run that is cut off goes on with the next shard.
-    """
-    name = hashlib.sha256(json.dumps([_VERSION, dataclasses.astuple(self)]).encode()).hexdigest()[:12]
-    path = folder / f"spoken_{name}"
-    try:
-      path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise InputError(f"cannot write the training data to {path}: {error.strerror}") from error
+    """The utterances at 16 kHz, from the cache in ``folder`` or made now (about 0.3 s each on one core)."""
     texts = sentences(self.seed, self.count)
-    speeches: list[Speech] = []
-    for first in range(0, self.count, _SHARD):
-      shard = path / f"shard_{first:06d}.npz"
-      if not shard.exists():
-        say(f"training data: speaking sentences {first + 1} to {min(first + _SHARD, self.count)} of {self.count}")
-        _write(shard, [self._speak(i, texts[i]) for i in range(first, min(first + _SHARD, self.count))])
-      speeches += _read(shard)
-    return speeches
+    return cached(folder, self, self.count, lambda some: [self._speak(i, texts[i]) for i in some], say)
 
   def _speak(self, index: int, text: str) -> Speech:
     from jaxtalk.speech.voices import make_voice
@@ -100,6 +86,36 @@ class SpokenSet:
         return age
 
 
+def cached(
+  folder: Path,
+  recipe: Any,
+  count: int,
+  speak: Callable[[range], list[Speech]],
+  say: Callable[[str], None],
+  *,
+  version: int = _VERSION,
+) -> list[Speech]:
+  """Utterances ``range(count)`` at 16 kHz, from the cache in ``folder`` that the dataclass ``recipe`` names.
+
+  A shard is written under another name and renamed, so that a run that is cut off goes on with the next shard.
+  """
+  name = hashlib.sha256(json.dumps([version, dataclasses.astuple(recipe)]).encode()).hexdigest()[:12]
+  path = folder / f"spoken_{name}"
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f"cannot write the training data to {path}: {error.strerror}") from error
+  speeches: list[Speech] = []
+  for first in range(0, count, _SHARD):
+    shard = path / f"shard_{first:06d}.npz"
+    indices = range(first, min(first + _SHARD, count))
+    if not shard.exists():
+      say(f"training data: speaking sentences {first + 1} to {indices[-1] + 1} of {count}")
+      _write(shard, speak(indices))
+    speeches += _read(shard)
+  return speeches
+
+
 def at_rate(speech: Speech, sample_rate: int) -> np.ndarray:
   """(S,) float32 waveform at another rate."""
   if speech.sample_rate == sample_rate:
@@ -110,7 +126,13 @@ def at_rate(speech: Speech, sample_rate: int) -> np.ndarray:
 def _write(path: Path, speeches: list[Speech]) -> None:
   waves = [np.round(at_rate(s, SAMPLE_RATE) * 32767).clip(-32768, 32767).astype(np.int16) for s in speeches]
   facts = [
-    {"text": s.text, "age_years": s.meta["age_years"], "phones": [dataclasses.astuple(p) for p in s.phones]}
+    {
+      "text": s.text,
+      "language": s.language,
+      "voice": s.voice,
+      "age_years": s.meta["age_years"],
+      "phones": [dataclasses.astuple(p) for p in s.phones],
+    }
     for s in speeches
   ]
   part = path.with_suffix(".part")
@@ -139,8 +161,9 @@ def _read(path: Path) -> list[Speech]:
       sample_rate=SAMPLE_RATE,
       text=fact["text"],
       phones=tuple(Phone(*phone) for phone in fact["phones"]),
-      voice="hibari",
-      meta={"age_years": fact["age_years"]},
+      language=fact.get("language", "en"),
+      voice=fact.get("voice", "hibari"),
+      meta={"age_years": fact["age_years"], "voice": fact.get("voice", "hibari")},
     )
     for wave, fact in zip(waves, facts, strict=True)
   ]

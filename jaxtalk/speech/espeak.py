@@ -6,7 +6,7 @@ time, in a process of its own, and no part of it is in this package. It sounds r
 The synthesiser speaks as one man, and with its variant "f1" as a woman. Other ages are made the way a tape does it:
 the take is lower and slower than wanted, and is played back faster by the ratio of vocal-tract lengths, which raises
 formants by that ratio and brings pitch and tempo to where they should be. Nothing is analysed, so there are no
-artefacts, and phone times stay exact.
+artefacts, and phone times stay exact (`espeak_times` says what has to be done for that).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ import soxr
 import jaxtalk
 from jaxtalk.core import ClipSpec, InputError, MissingAssetError, Phone, Speech, Word
 from jaxtalk.speech import phones as ph
+from jaxtalk.speech.espeak_times import placed
 from jaxtalk.speech.level import normalise
 from jaxtalk.speech.prosody import track_f0
-from jaxtalk.speech.speaker import speaker_of
+from jaxtalk.speech.speaker import Speaker, speaker_of
 from jaxtalk.speech.text import check_text
 
 SAMPLE_RATE = 24_000
@@ -48,80 +50,121 @@ class _Take:
   words: list[tuple[int, int, int]]
 
 
-def _ask(request: dict) -> _Take:
-  """One request to a fresh process of eSpeak's."""
+def _ask(requests: Sequence[dict]) -> list[_Take]:
+  """Several requests to a fresh process of eSpeak's."""
   root = str(Path(jaxtalk.__file__).parents[1])
   env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
   command = [sys.executable, "-m", "jaxtalk.speech.espeak_process"]
-  done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, env=env, check=False)
+  done = subprocess.run(command, input=json.dumps(requests).encode(), capture_output=True, env=env, check=False)
+  rest, takes = done.stdout, []
+  while rest:
+    line, _, rest = rest.partition(b"\n")
+    reply = json.loads(line)
+    if "missing" in reply:
+      raise MissingAssetError(reply["missing"])
+    if "bad" in reply:
+      raise InputError(reply["bad"])
+    size = 4 * reply.get("samples", 0)
+    wave = np.frombuffer(rest[:size], "<f4")
+    takes.append(_Take(reply["rate"], wave, reply.get("phones", []), reply.get("words", [])))
+    rest = rest[size:]
   if done.returncode != 0:
-    raise InputError(f"eSpeak NG stopped with status {done.returncode} on this text")
-  line, _, data = done.stdout.partition(b"\n")
-  reply = json.loads(line)
-  if "missing" in reply:
-    raise MissingAssetError(reply["missing"])
-  if "bad" in reply:
-    raise InputError(reply["bad"])
-  return _Take(reply["rate"], np.frombuffer(data, "<f4"), reply.get("phones", []), reply.get("words", []))
+    text = requests[len(takes)].get("text", "")
+    raise InputError(f"eSpeak NG stopped with status {done.returncode} on the text {text[:40]!r}")
+  return takes
 
 
 class EspeakVoice:
   """eSpeak NG; ``language`` is its name of a language ("de", "fr-fr", "cmn"), "" takes the clip's.
 
-  Raises MissingAssetError when it is not installed, InputError for a language that it does not have.
+  One of its other speakers may follow, "de+m3" or "+m3"; people of any age are then made of that one. ``tempo`` is a
+  factor on the pace; ``pitch``, on eSpeak's scale of 0 to 100, replaces the person's. Raises MissingAssetError when it
+  is not installed, InputError for a language that it does not have.
   """
 
-  def __init__(self, language: str = ""):
-    self._language = language
-    if language:
-      _ask({"language": language})
+  def __init__(self, language: str = "", tempo: float = 1.0, pitch: int | None = None):
+    self._language, _, self._variant = language.partition("+")
+    self._tempo, self._pitch = tempo, pitch
+    if self._language:
+      _ask([{"language": self._language}])
 
   def speak(self, spec: ClipSpec) -> Speech:
     """Speech of ``spec.text``; phones in ARPABET for English, in IPA otherwise."""
+    return speak_all([(self, spec)])[0]
+
+  def plan(self, spec: ClipSpec) -> _Plan:
+    """What to ask of eSpeak NG, and what its answer is then made into."""
     language = self._language or spec.language
     text = check_text(spec.text or "", language, child=spec.person.is_child)
     speaker = speaker_of(spec.person, spec.emotion)
     rng = np.random.default_rng(np.random.SeedSequence([spec.seed, _STREAM]))
     tract, variant = next((cm, name) for longest, cm, name in _VARIANTS if speaker.tract_cm <= longest)
+    if self._variant:
+      tract, variant = _VARIANTS[0 if self._variant.startswith("f") else 1][1], f"+{self._variant}"
     speed = tract / speaker.tract_cm
-    take = _ask(
-      {
-        "language": language,
-        "variant": variant,
-        "text": text,
-        "words_per_minute": float(np.clip(WORDS_PER_MINUTE * speaker.rate / speed, 80, 450)),
-        "spread": float(np.clip(50 * speaker.f0_range, 0, 100)),
-        "f0_hz": speaker.f0_hz / speed,
-        "seed": int(rng.integers(1, 2**31)),
-      }
-    )
-    if all(_symbols(name, language) in ([], [ph.SILENCE]) for name, _ in take.phones):
-      raise InputError(f"the text {text[:40]!r} has nothing that can be pronounced in {language!r}")
-    wave = soxr.resample(take.waveform, take.rate * speed, SAMPLE_RATE)
-    waveform = normalise(np.pad(wave, (round(LEAD * SAMPLE_RATE), round(TAIL * SAMPLE_RATE))), SAMPLE_RATE)
-    duration = len(waveform) / SAMPLE_RATE
-    clock = 1 / (take.rate * speed)
-    f0, _ = track_f0(waveform, SAMPLE_RATE, hop=0.01)
-    return Speech(
-      waveform=waveform,
-      sample_rate=SAMPLE_RATE,
-      text=text,
-      phones=tuple(_phones(take, clock, duration, language)),
-      words=tuple(_words(take, text, clock, duration)),
-      f0_hz=f0,
-      f0_hop=0.01,
-      language=language,
-      voice=f"espeak:{language}",
-      meta={
-        "engine": "espeak-ng",
-        "f0_requested_hz": round(speaker.f0_hz, 2),
-        "f0_median_hz": round(float(np.median(f0[f0 > 0])), 2) if (f0 > 0).any() else 0.0,
-        "vocal_tract_cm": round(speaker.tract_cm, 3),
-        "formant_scale": round(speed, 4),
-        "rate": round(speaker.rate, 4),
-        "phone_times": "synthesiser's events",
-      },
-    )
+    rate = speaker.rate * self._tempo
+    request = {
+      "language": language,
+      "variant": variant,
+      "text": text,
+      "words_per_minute": float(np.clip(WORDS_PER_MINUTE * rate / speed, 80, 450)),
+      "spread": float(np.clip(50 * speaker.f0_range, 0, 100)),
+      "seed": int(rng.integers(1, 2**31)),
+    }
+    request |= {"f0_hz": speaker.f0_hz / speed} if self._pitch is None else {"pitch": self._pitch}
+    voice = f"espeak:{language}" + (f"+{self._variant}" if self._variant else "")
+    return _Plan(request, voice, speed, dataclasses.replace(speaker, rate=rate))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+  """One utterance to be made; ``speed`` is the tape's."""
+
+  request: dict
+  voice: str
+  speed: float
+  speaker: Speaker
+
+
+def speak_all(jobs: Sequence[tuple[EspeakVoice, ClipSpec]]) -> list[Speech]:
+  """Many utterances, of one voice or several, as ``speak`` makes each, but in a single process of eSpeak's."""
+  plans = [voice.plan(spec) for voice, spec in jobs]
+  takes = _ask([plan.request for plan in plans])
+  return [_speech(plan, take) for plan, take in zip(plans, takes, strict=True)]
+
+
+def _speech(plan: _Plan, take: _Take) -> Speech:
+  """A take as the person would have said it."""
+  language, text, speaker = plan.request["language"], plan.request["text"], plan.speaker
+  if all(_symbols(name, language) in ([], [ph.SILENCE]) for name, _ in take.phones):
+    raise InputError(f"the text {text[:40]!r} has nothing that can be pronounced in {language!r}")
+  events = placed(take.waveform, take.rate, take.phones, plan.request["words_per_minute"])
+  take = dataclasses.replace(take, phones=events)
+  wave = soxr.resample(take.waveform, take.rate * plan.speed, SAMPLE_RATE)
+  waveform = normalise(np.pad(wave, (round(LEAD * SAMPLE_RATE), round(TAIL * SAMPLE_RATE))), SAMPLE_RATE)
+  duration = len(waveform) / SAMPLE_RATE
+  clock = 1 / (take.rate * plan.speed)
+  f0, _ = track_f0(waveform, SAMPLE_RATE, hop=0.01)
+  return Speech(
+    waveform=waveform,
+    sample_rate=SAMPLE_RATE,
+    text=text,
+    phones=tuple(_phones(take, clock, duration, language)),
+    words=tuple(_words(take, text, clock, duration)),
+    f0_hz=f0,
+    f0_hop=0.01,
+    language=language,
+    voice=plan.voice,
+    meta={
+      "engine": "espeak-ng",
+      "f0_requested_hz": round(speaker.f0_hz, 2),
+      "f0_median_hz": round(float(np.median(f0[f0 > 0])), 2) if (f0 > 0).any() else 0.0,
+      "vocal_tract_cm": round(speaker.tract_cm, 3),
+      "formant_scale": round(plan.speed, 4),
+      "rate": round(speaker.rate, 4),
+      "phone_times": "synthesiser's events, stops from their closures on",
+    },
+  )
 
 
 def _phones(take: _Take, clock: float, duration: float, language: str) -> list[Phone]:

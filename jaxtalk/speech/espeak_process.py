@@ -3,9 +3,11 @@
 Its library keeps phases and noise in globals that nothing resets, so that a take depends on all takes before; in a
 fresh process the same request gives the same samples. It also keeps GPL code out of the caller's process.
 
-Request (stdin): {"language", "variant", "text", "words_per_minute", "spread", "f0_hz", "seed"}; without "text" only the
-language is looked up. Reply (stdout): one line of JSON {"rate", "phones": [[name, sample]], "words": [[text position,
-length, sample]], "samples": n}, then n float32. Otherwise {"missing": why} or {"bad": why}.
+Requests (stdin): a list of {"language", "variant", "text", "words_per_minute", "spread", "seed"} with "f0_hz", the
+median pitch to be found, or "pitch", on the library's scale; without "text" only the language is looked up. Reply
+(stdout) to each: one line of JSON {"rate", "phones": [[name, sample]], "words": [[text position, length, sample]],
+"samples": n}, then n float32. Otherwise {"missing": why} or {"bad": why}. Each is answered by a fork, so that every
+request finds the library fresh and Python is started once; where a fork dies, the replies end.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
+import os
 import sys
 
 import numpy as np
@@ -155,21 +158,36 @@ def answer(request: dict) -> tuple[dict, bytes]:
   name = engine.name_of(request["language"])
   if "text" not in request:
     return {"rate": engine.rate}, b""
-  numbers = {k: request[k] for k in ("f0_hz", "words_per_minute", "spread", "seed")}
-  take = engine.pitched(request["text"], name + request["variant"], **numbers)
+  how = "pitch" if "pitch" in request else "f0_hz"
+  numbers = {k: request[k] for k in (how, "words_per_minute", "spread", "seed")}
+  speak = engine.speak if how == "pitch" else engine.pitched
+  take = speak(request["text"], name + request["variant"], **numbers)
   wave = take.waveform
   head = {"rate": engine.rate, "phones": take.phones, "words": take.words, "samples": len(wave)}
   return head, wave.astype("<f4").tobytes()
 
 
-def main() -> None:
+def reply(request: dict) -> None:
+  """Writes the reply to one request."""
   try:
-    head, data = answer(json.load(sys.stdin))
+    head, data = answer(request)
   except MissingAssetError as error:
     head, data = {"missing": str(error)}, b""
   except InputError as error:
     head, data = {"bad": str(error)}, b""
   sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + data)
+  sys.stdout.buffer.flush()
+
+
+def main() -> None:
+  for request in json.load(sys.stdin):
+    child = os.fork()
+    if not child:
+      reply(request)
+      os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+      sys.exit(abs(status))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ ARPABET = tuple(_ARPABET)
 # IPA letters by (manner, viseme): the whole pulmonic chart, grouped by what can be seen of them.
 _IPA_GROUPS: tuple[tuple[str, str, str], ...] = (
   ("vowel", "aa", "aɑɐʌɒæɶ"),
-  ("vowel", "E", "eɛəɜɘɤᵻ"),
+  ("vowel", "E", "eɛεəɜɘɤᵻ"),  # the second is a Greek epsilon, as eSpeak NG has it in Danish
   ("vowel", "RR", "ɚɝ"),
   ("vowel", "I", "iɪɨɯ"),
   ("vowel", "O", "oɔɵœɞø"),

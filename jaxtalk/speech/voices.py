@@ -43,8 +43,11 @@ class HibariVoice:
   """The built-in voice: English, any age from 3 to 80, 24 kHz, phones from the network's own durations.
 
   Everything depends on the person (who is speaking) and on ``spec.seed`` (this time): the same spec gives the same
-  bytes on one machine.
+  bytes on one machine. ``tempo`` is a factor on the person's pace.
   """
+
+  def __init__(self, tempo: float = 1.0):
+    self._tempo = tempo
 
   def speak(self, spec: ClipSpec) -> Speech:
     """Speech of ``spec.text`` in the voice of ``spec.person``.
@@ -56,6 +59,7 @@ class HibariVoice:
       raise InputError(f"voice 'hibari' speaks English only, not {spec.language!r}: use voice 'espeak:{spec.language}'")
     text = check_text(spec.text or "", spec.language, child=spec.person.is_child)
     speaker = speaker_of(spec.person, spec.emotion)
+    speaker = dataclasses.replace(speaker, rate=speaker.rate * self._tempo)
     rng = np.random.default_rng(np.random.SeedSequence([spec.seed, _STREAM]))
     net = network()
     said = phrases(net.sentences(text), net.vocabulary)

@@ -7,8 +7,8 @@ import pytest
 from speech_specs import make_spec
 
 from jaxtalk.core import InputError, MissingAssetError
+from jaxtalk.speech import espeak_times, prosody
 from jaxtalk.speech import phones as ph
-from jaxtalk.speech import prosody
 from jaxtalk.speech.norms import voice_norm
 from jaxtalk.speech.voices import make_voice
 
@@ -89,3 +89,65 @@ def test_not_installed(tmp_path, monkeypatch):
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
   with pytest.raises(MissingAssetError, match=r"pip install 'jaxtalk\[espeak\]'"):
     make_voice("espeak:de")
+
+
+RATE = 1000  # samples a second of the made-up takes below: a sample is a millisecond
+
+
+def _take(*pieces):
+  """A waveform of (milliseconds, is sound)."""
+  return np.concatenate([np.full(length, 0.1 * sound, np.float32) for length, sound in pieces])
+
+
+def test_a_stop_begins_with_its_closure():
+  wave = _take((100, 1), (50, 0), (30, 1), (120, 1))  # the event comes with the burst
+  events = [("a", 0), ("p", 150), ("ˈa", 180)]
+  assert espeak_times.placed(wave, RATE, events, 150) == [("a", 0), ("p", 100), ("ˈa", 180)]
+
+
+def test_a_stop_after_a_pause_takes_a_closure_of_it():
+  wave = _take((100, 1), (300, 0), (30, 1), (50, 1))
+  events = [("a", 0), ("_:", 100), ("b", 400), ("a", 430)]
+  assert espeak_times.placed(wave, RATE, events, 150)[2] == ("b", 330)
+
+
+def test_a_long_silence_before_a_stop_is_not_all_closure():
+  wave = _take((100, 1), (300, 0), (80, 1))
+  assert espeak_times.placed(wave, RATE, [("a", 0), ("t", 400)], 150)[1] == ("t", 330)
+
+
+def test_a_vowel_begins_before_its_event_after_a_nasal_and_nowhere_else():
+  events = [("m", 0), ("a", 100), ("s", 200), ("o", 300)]
+  wave = _take((400, 1))
+  assert espeak_times.placed(wave, RATE, events, 100) == [("m", 0), ("a", 80), ("s", 200), ("o", 300)]
+  assert espeak_times.placed(wave, RATE, [("m", 0), ("a", 20)], 100)[1] == ("a", 15)  # something is left to the nasal
+
+
+def test_a_sound_without_a_name_is_no_pause():
+  wave = _take((150, 1), (100, 0), (50, 1))
+  events = [("i", 0), ("", 60), ("a", 100), ("", 150), ("s", 250)]
+  assert [name for name, _ in espeak_times.placed(wave, RATE, events, 150)] == ["i", "a", "", "s"]
+
+
+def test_a_take_may_begin_with_a_stop():
+  assert espeak_times.placed(_take((40, 0), (100, 1)), RATE, [("p", 40), ("a", 70)], 150) == [("p", -30), ("a", 70)]
+
+
+@pytest.mark.parametrize(
+  ("language", "text"), [("it", "La mamma compra pane, pepe e bambole."), ("ru", "Папа купил бабушке пампушку.")]
+)
+def test_closures_are_silent_until_the_burst(installed, language, text):
+  speech = speak(f"espeak:{language}", text, language=language, age=30.0)
+  pops = [p for p in speech.phones if ph.is_bilabial(p.symbol) and not ph.is_voiced(p.symbol)]
+  assert len(pops) >= 4
+  for p in pops:
+    start, end = (round(t * speech.sample_rate) for t in (p.start + 0.005, p.end))
+    closure, burst = np.split(np.abs(speech.waveform[start:end]), [(end - start) // 4])
+    assert closure.max() < 0.01 < burst.max()
+
+
+def test_other_speakers_of_a_language(installed):
+  plain, other = (speak(name, "Guten Abend, Mama.", language="de") for name in ("espeak:de", "espeak:de+m5"))
+  assert other.voice == "espeak:de+m5"
+  assert [p.symbol for p in other.phones] == [p.symbol for p in plain.phones]
+  assert not np.array_equal(plain.waveform[4800:9600], other.waveform[4800:9600])
