@@ -145,9 +145,9 @@ def segments(phones: Sequence[Phone], opening: float) -> Segments:
     names = shapes_of(phone.symbol)
     stress = ph.stress(phone.symbol)
     size = opening * {0: 0.85, 1: 1.08, 2: 1.0}.get(1 if stress is None else stress, 1.0)
-    cuts = (
-      (phone.start, phone.end) if len(names) == 1 else (phone.start, 0.45 * phone.start + 0.55 * phone.end, phone.end)
-    )
+    # The first half of a diphthong lasts a little longer; the parts of anything longer are equal.
+    parts = np.array([0.0, 0.55, 1.0]) if len(names) == 2 else np.linspace(0.0, 1.0, len(names) + 1)
+    cuts = phone.start + (phone.end - phone.start) * parts
     for name, begin, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
       rows.append((begin, stop, SHAPES[name], size if ph.is_vowel(phone.symbol) else 1.0))
   start, end = (np.array([row[i] for row in rows], np.float64) for i in (0, 1))
