@@ -25,9 +25,10 @@ HELD_OUT_LANGUAGES = foreign.HELD_OUT
 HELD_OUT_VARIANTS = ("f3", "m3", "m7", "Alicia", "klatt3", "Marco")
 # Speakers of eSpeak NG; "" is its own choice for a language. Whispers and toys are left out: nobody closes his lips
 # audibly in a whisper.
-VARIANTS = ("", "f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m6", "m8", "Andy", "Annie", "Denis", "Diogo", "Gene")
-VARIANTS += ("Lee", "Mario", "Michael", "Reed", "aunty", "belinda", "david", "grandma", "grandpa", "klatt", "klatt2")
-VARIANTS += ("klatt4", "linda", "pablo", "shelby", "steph", "travis", "victor", "zac", "croak")
+VARIANTS = tuple(
+  ",f1,f2,f4,f5,m1,m2,m4,m5,m6,m8,Andy,Annie,Denis,Diogo,Gene,Lee,Mario,Michael,Reed,aunty,belinda,david,grandma,grandpa"
+  ",klatt,klatt2,klatt4,linda,pablo,shelby,steph,travis,victor,zac,croak".split(",")
+)
 _BUILTIN_VERSION, _ESPEAK_VERSION = 3, 5  # raised when voices, texts or times change, so that caches are made anew
 _THREADS = 2
 
