@@ -40,12 +40,14 @@ def get_config(arg=""):
   config.optimizer.clip_norm = 1.0  # of the gradient, 0 is off
 
   config.model = ConfigDict()
-  config.model.width = 192  # of the transformer
-  config.model.layers = 6  # of the transformer
-  config.model.heads = 6  # of its attention
-  config.model.audio_width = 128  # of the audio encoder
-  config.model.audio_dilations = (1, 2, 4, 8, 1, 2, 4)  # of its blocks, in frames of 20 ms
-  config.model.style_width = 64  # of the style reader
+  config.model.width = 128  # of the transformer
+  config.model.layers = 5  # of the transformer
+  config.model.heads = 4  # of its attention
+  config.model.audio_width = 96  # of the audio encoder
+  config.model.audio_dilations = (1, 2, 4, 1, 2, 4)  # of its blocks, in frames of 20 ms
+  config.model.style_width = 32  # of the style reader
+
+  config.init_audio = "speech_motion"  # where the audio encoder starts: these weights of ours, a file of them, or ""
 
   config.data = ConfigDict()
   config.data.folder = ""  # cache of speech and performances; empty is WORKDIR/data

@@ -111,11 +111,11 @@ class MotionFlowNet(nn.Module):
     audio_dilations: of its blocks, in frames of 20 ms.
   """
 
-  width: int = 192
-  layers: int = 6
-  heads: int = 6
-  audio_width: int = 128
-  audio_dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4)
+  width: int = 128
+  layers: int = 5
+  heads: int = 4
+  audio_width: int = 96
+  audio_dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
 
   def setup(self):
     self.encoder = AudioEncoder(self.audio_width, self.audio_dilations)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,7 @@ from jaxtalk.encoders.logmel import scaled_log
 from jaxtalk.motion import codes
 from jaxtalk.systems import motion_flow as mf
 from jaxtalk.systems import motion_flow_net as net
+from jaxtalk.systems import speech_motion as sm
 from jaxtalk.systems.motion_flow_eval import HeldOut, make_mix
 from jaxtalk.systems.motion_flow_style import StyleReader
 from jaxtalk.systems.speech_motion_task import augment
@@ -117,6 +119,26 @@ class MotionFlowTask:
       "style": self.reader.init(style, jnp.zeros((1, 8, len(codes.CHANNELS))))["params"],
     }
     return create_state(params, self.optimizer, rng)
+
+  def warm_start(self, state: TrainState) -> tuple[TrainState, Sequence[str]]:
+    """Ears that `speech_motion` trained, where the config names its weights."""
+    if not self.config.init_audio:
+      return state, ()
+    path = sm.WEIGHTS if self.config.init_audio == "speech_motion" else Path(self.config.init_audio)
+    other, heard = sm.load_weights(path)
+    ears = {name: value for name, value in heard.items() if name != "out"}
+    if (other.width, other.dilations) != (self.net.audio_width, self.net.audio_dilations):
+      raise InputError(
+        f"config.init_audio: {path} has width {other.width} and dilations {other.dilations}, "
+        f"config.model.audio_width and audio_dilations ask for {self.net.audio_width} and {self.net.audio_dilations}"
+      )
+    chex.assert_trees_all_equal_shapes(dict(state.params["flow"]["encoder"]), ears)
+
+    def with_ears(params):
+      return {**params, "flow": {**params["flow"], "encoder": jax.tree.map(jnp.asarray, ears)}}
+
+    warm = dataclasses.replace(state, params=with_ears(state.params), ema=with_ears(state.ema))
+    return warm, (f"audio encoder from {path}: {len(jax.tree.leaves(ears))} tensors copied",)
 
   def update(self, state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Mapping[str, jax.Array]]:
     train = self.config.train
