@@ -95,7 +95,8 @@ def speech_encoder(folder: Path) -> Path:
     position_kernel=4,
     position_groups=2,
   )
-  module = SpeechEncoder(config)
-  variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 800)))
+  module, rng = SpeechEncoder(config), np.random.default_rng(0)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 800), jnp.float32))
+  variables = jax.tree.map(lambda x: 0.3 * rng.normal(size=x.shape).astype(np.float32), shapes)
   save_pretrained(folder, module, variables)
   return folder
