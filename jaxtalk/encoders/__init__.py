@@ -3,6 +3,7 @@
   logmel        log-mel spectra placed on motion frames; the front end of the models that ship
   wav2vec2      wav2vec 2.0, HuBERT and WavLM; `load_pretrained` reads published checkpoints, `prepare` makes batches,
                 `encode` takes recordings of any length
+  whisper       Whisper's encoder, by the same `load_pretrained`
   resample      features from one frame rate to another, by the rules that published systems use
   freezing      which parameters learn
 
@@ -27,6 +28,8 @@ _HOMES = {
   "prepare": "batches",
   "save_pretrained": "pretrained",
   "trainable_mask": "freezing",
+  "WhisperConfig": "whisper",
+  "WhisperEncoder": "whisper",
 }
 __all__ = sorted(_HOMES)
 

@@ -13,6 +13,10 @@ import numpy as np
 from jaxtalk.core import InputError
 from jaxtalk.encoders.speech_config import SpeechConfig
 from jaxtalk.encoders.wav2vec2 import SpeechEncoder
+from jaxtalk.encoders.whisper import WhisperConfig, WhisperEncoder
+
+Config = SpeechConfig | WhisperConfig
+Encoder = SpeechEncoder | WhisperEncoder
 
 _VARIANCE_FLOOR = 1e-7  # published: keeps silence from becoming noise
 
@@ -23,18 +27,20 @@ def normalised(waveform: np.ndarray) -> np.ndarray:
   return ((wide - wide.mean()) / np.sqrt(wide.var() + _VARIANCE_FLOOR)).astype(np.float32)
 
 
-def bucket(samples: int, config: SpeechConfig) -> int:
+def bucket(samples: int, config: Config) -> int:
   """The smallest of a few lengths that holds so many samples: eight for each doubling, so at most an eighth is padding.
 
-  A function that is compiled for each length it meets then compiles a few dozen times at most.
+  A function that is compiled for each length it meets then compiles a few dozen times at most. Whisper has one length.
   """
+  if isinstance(config, WhisperConfig):
+    return config.samples
   frames = max(config.frames(samples + config.hop - 1), 50)  # at least a second
   step = 1 << max(0, (frames - 1).bit_length() - 4)
   return (-(-frames // step) * step - 1) * config.hop + config.reach
 
 
 def prepare(
-  waveforms: Sequence[np.ndarray], config: SpeechConfig, samples: int | None = None
+  waveforms: Sequence[np.ndarray], config: Config, samples: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Recordings as the batch that a speech encoder takes.
 
@@ -64,7 +70,7 @@ def prepare(
 
 
 def encode(
-  module: SpeechEncoder,
+  module: Encoder,
   variables: Mapping[str, Any],
   waveforms: Sequence[np.ndarray],
   *,
@@ -106,7 +112,11 @@ def encode(
 
 
 def _encode_short(
-  module: SpeechEncoder, variables: Mapping[str, Any], waves: Sequence[np.ndarray], layer: int, batch: int
+  module: Encoder,
+  variables: Mapping[str, Any],
+  waves: Sequence[np.ndarray],
+  layer: int,
+  batch: int,
 ) -> list[np.ndarray]:
   """Shortest first, so that those of one batch are about as long."""
   order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
@@ -122,7 +132,13 @@ def _encode_short(
 
 
 def _encode_long(
-  module: SpeechEncoder, variables: Mapping[str, Any], wave: np.ndarray, layer: int, batch: int, size: int, margin: int
+  module: Encoder,
+  variables: Mapping[str, Any],
+  wave: np.ndarray,
+  layer: int,
+  batch: int,
+  size: int,
+  margin: int,
 ) -> np.ndarray:
   """In windows of ``size`` frames; all but the outermost ``margin`` frames of each are kept."""
   config = module.config
@@ -138,12 +154,12 @@ def _encode_long(
     found = np.asarray(_jitted(module, layer)(variables, rows, np.ones(rows.shape, bool)))
     for start, window in zip(starts[at : at + batch], found, strict=False):
       first = 0 if start == 0 else margin
-      states[start + first : start + size] = window[first:]
+      states[start + first : start + size] = window[first:size]
   return states
 
 
 @functools.lru_cache(maxsize=8)
-def _jitted(module: SpeechEncoder, layer: int):
+def _jitted(module: Encoder, layer: int):
   def state(variables: Mapping[str, Any], waveform: jax.Array, mask: jax.Array) -> jax.Array:
     states: Any = module.apply(variables, waveform, mask)
     return states.hidden_states[layer]
@@ -151,7 +167,7 @@ def _jitted(module: SpeechEncoder, layer: int):
   return jax.jit(state)
 
 
-def _frames(config: SpeechConfig, seconds: float) -> int:
+def _frames(config: Config, seconds: float) -> int:
   return round(seconds * config.sample_rate / config.hop)
 
 
@@ -159,7 +175,7 @@ def _power_of_two(n: int) -> int:
   return 1 << (n - 1).bit_length()
 
 
-def _checked(index: int, wave: np.ndarray, config: SpeechConfig) -> np.ndarray:
+def _checked(index: int, wave: np.ndarray, config: Config) -> np.ndarray:
   if wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
     raise InputError(f"recording {index} is {wave.dtype} {wave.shape}; it must be a float vector in [-1, 1]")
   if len(wave) < config.reach:

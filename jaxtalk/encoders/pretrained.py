@@ -4,8 +4,8 @@
 
 A folder holds ``config.json``, ``model.safetensors`` (or its shards with ``model.safetensors.index.json``) and, to know
 how waveforms are prepared, ``preprocessor_config.json``. Nothing is downloaded and no pickle is read. Fine-tuned files
-load as encoders: the prefix of their names goes, and so do the heads on top. Whatever else is too many, missing or of
-another size is an error that names it.
+load as encoders: the prefix of their names goes, and so do the heads on top, and Whisper's decoder. Whatever else is
+too many, missing or of another size is an error that names it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtalk.core import InputError, MissingAssetError
+from jaxtalk.encoders import whisper
 from jaxtalk.encoders.freezing import official_name
 from jaxtalk.encoders.speech_config import SpeechConfig, read_config, write_config
 from jaxtalk.encoders.wav2vec2 import SpeechEncoder
+from jaxtalk.encoders.whisper import WhisperEncoder
 
 _CLASSES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}  # published class names, less their endings
 _HEADS = {  # ending of the class in config.json's "architectures" -> parts that are no encoder; lm_head never is
@@ -45,8 +47,10 @@ _CONVERT = (
 
 def load_pretrained(
   directory: str | Path, *, dtype: Any = jnp.float32, masked_statistics: bool = True
-) -> tuple[SpeechEncoder, dict[str, Any]]:
-  """The module and its variables ({"params": float32 tree}) of a wav2vec 2.0, HuBERT or WavLM checkpoint.
+) -> tuple[Any, dict[str, Any]]:
+  """The module and its variables ({"params": float32 tree}) of a published checkpoint.
+
+  The module is a `SpeechEncoder` (wav2vec 2.0, HuBERT, WavLM) or a `WhisperEncoder`; Whisper's decoder is left aside.
 
   Args:
     directory: the folder.
@@ -63,6 +67,9 @@ def load_pretrained(
   main = _read_json(folder / "config.json")
   preprocessor = folder / "preprocessor_config.json"
   try:
+    if main.get("model_type") == "whisper":
+      listener = WhisperEncoder(whisper.read_config(main), dtype)
+      return listener, _fitted(listener, _whisper_tensors(read_state(folder)))
     config = read_config(main, _read_json(preprocessor) if preprocessor.is_file() else {})
     state = _encoder_tensors(read_state(folder), config, main.get("architectures") or [])
     return import_encoder(state, config, dtype=dtype, masked_statistics=masked_statistics)
@@ -81,6 +88,11 @@ def import_encoder(
   """
   state = {_current_name(name): x for name, x in state.items()}
   module = SpeechEncoder(config, dtype, masked_statistics, mask_embedding="masked_spec_embed" in state)
+  return module, _fitted(module, state)
+
+
+def _fitted(module: SpeechEncoder | WhisperEncoder, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Variables of a module from tensors by published names; errors are those of `import_encoder`."""
   wanted = _template(module)
   names = {path: _official(path) for path in wanted}
   _refuse("does not know", sorted(set(state) - set(names.values())), "left over")
@@ -93,7 +105,7 @@ def import_encoder(
   ]
   _refuse("has tensors of another size", wrong, "")
   _refuse("is damaged", [names[path] for path, x in params.items() if not np.isfinite(x).all()], "not finite")
-  return module, {"params": traverse_util.unflatten_dict({path: jnp.asarray(x) for path, x in params.items()})}
+  return {"params": traverse_util.unflatten_dict({path: jnp.asarray(x) for path, x in params.items()})}
 
 
 def export_encoder(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -180,13 +192,20 @@ def _encoder_tensors(
   return inside | {name: x for name, x in outside.items() if name.split(".")[0] not in heads}
 
 
+def _whisper_tensors(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The encoder's, without the decoder and its way back to words."""
+  names = {name: name.removeprefix("model.") for name in state}
+  kept = {name: short for name, short in names.items() if not short.startswith(("decoder.", "proj_out."))}
+  return {short.removeprefix("encoder."): state[name] for name, short in kept.items()}
+
+
 def _refuse(verb: str, names: list[str], what: str) -> None:
   if names:
     what = f"{what}: " if what else ""
     raise InputError(f"the checkpoint {verb} {len(names)} of the encoder's tensors ({what}{', '.join(names)})")
 
 
-def _template(module: SpeechEncoder) -> dict[tuple[str, ...], tuple[int, ...]]:
+def _template(module: SpeechEncoder | WhisperEncoder) -> dict[tuple[str, ...], tuple[int, ...]]:
   """Shapes of all parameters by path; nothing is computed."""
   wave = jax.ShapeDtypeStruct((1, module.config.reach), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), wave)

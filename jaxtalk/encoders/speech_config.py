@@ -142,15 +142,17 @@ def read_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> S
   """
   family = config.get("model_type")
   if family not in FAMILIES:
-    raise InputError(f"model_type is {family!r}; this reads {', '.join(FAMILIES)}")
+    raise InputError(f"model_type is {family!r}; this reads {', '.join(FAMILIES)}, whisper")
   for key, what in _SWITCHES_UNKNOWN.items():
     if config.get(key):
       raise InputError(f"{key} is {config[key]!r}: {what} is not supported")
-  fields: dict[str, Any] = {name: _checked(key, name, config[key]) for key, name in _KEYS.items() if key in config}
+  fields: dict[str, Any] = {
+    name: checked_value(key, getattr(SpeechConfig, name), config[key]) for key, name in _KEYS.items() if key in config
+  }
   if "sampling_rate" in preprocessor:
-    fields["sample_rate"] = _checked("sampling_rate", "sample_rate", preprocessor["sampling_rate"])
+    fields["sample_rate"] = checked_value("sampling_rate", 16_000, preprocessor["sampling_rate"])
   if "do_normalize" in preprocessor:
-    fields["normalise"] = _checked("do_normalize", "normalise", preprocessor["do_normalize"])
+    fields["normalise"] = checked_value("do_normalize", True, preprocessor["do_normalize"])
   return SpeechConfig(family=family, **fields)
 
 
@@ -162,9 +164,11 @@ def write_config(config: SpeechConfig) -> tuple[dict[str, Any], dict[str, Any]]:
   return main, {"sampling_rate": config.sample_rate, "do_normalize": config.normalise, "feature_size": 1}
 
 
-def _checked(key: str, name: str, value: Any) -> Any:
-  """The value as our field wants it: lists as tuples, whole numbers as they are."""
-  default = getattr(SpeechConfig, name)
+def checked_value(key: str, default: Any, value: Any) -> Any:
+  """A value of config.json in the kind of our field's default: lists as tuples, whole numbers as they are.
+
+  InputError names the key of a value of another kind.
+  """
   if isinstance(default, tuple):
     if isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
       return tuple(value)

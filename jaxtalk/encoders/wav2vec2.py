@@ -104,7 +104,7 @@ class SpeechEncoder(nn.Module):
 
   def features(self, waveform: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """Convolution features (B, T, C), before norm and projection, and valid frames (B,) int32. Errors as above."""
-    _check(self.config, waveform, mask)
+    check_waveform(self.config.reach, waveform, mask)
     if mask is None:
       lengths = jnp.full(waveform.shape[0], waveform.shape[1], jnp.int32)
     else:
@@ -130,12 +130,13 @@ class SpeechEncoder(nn.Module):
     return SpeechStates([state.astype(jnp.float32) for state in states], lengths)
 
 
-def _check(config: SpeechConfig, waveform: jax.Array, mask: jax.Array | None) -> None:
+def check_waveform(reach: int, waveform: jax.Array, mask: jax.Array | None) -> None:
+  """InputError unless these are float (B, S), S at least ``reach``, and a mask of that shape or None."""
   if waveform.ndim != 2 or not jnp.issubdtype(waveform.dtype, jnp.floating):
     raise InputError(f"waveform is {waveform.dtype} {waveform.shape}; a speech encoder takes float (batch, samples)")
-  if waveform.shape[1] < config.reach:
+  if waveform.shape[1] < reach:
     raise InputError(
-      f"{waveform.shape[1]} samples are too short for a speech encoder, which needs {config.reach} for one frame; "
+      f"{waveform.shape[1]} samples are too short for a speech encoder, which needs {reach} for one frame; "
       "pad with silence"
     )
   if mask is not None and mask.shape != waveform.shape:

@@ -71,7 +71,7 @@ def test_numbers_that_are_not_finite_are_refused(folder):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"model_type": "whisper"}, "model_type is 'whisper'; this reads wav2vec2, hubert, wavlm"),
+    ({"model_type": "speecht5"}, "model_type is 'speecht5'; this reads wav2vec2, hubert, wavlm, whisper"),
     ({"add_adapter": True}, "add_adapter is True"),
     ({"hidden_act": "swish"}, "activation 'swish'"),
     ({"hidden_size": "32"}, "hidden_size is '32'"),
