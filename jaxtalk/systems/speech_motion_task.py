@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxtalk.core import Emotion, MotionStyle, Speech
 from jaxtalk.data.batches import ShuffledBatches
+from jaxtalk.data.sound_augment import augment
 from jaxtalk.data.spoken import SpokenSet
 from jaxtalk.encoders.logmel import scaled_log
 from jaxtalk.motion import cues, performance, procedural
@@ -58,31 +59,6 @@ class SpeechSource:
       "waveform": np.pad(wave, (0, frames * FRAME_SAMPLES - len(wave))).astype(np.float32),
       "curves": np.pad(cut, ((0, frames - len(cut)), (0, 0)), mode="edge"),
     }
-
-
-def augment(power: jax.Array, rng: jax.Array) -> jax.Array:
-  """Mel power (B, T, K, bands) as another microphone in another room would have heard it.
-
-  In this order: reverberation (an exponential tail), loudness, the microphone's smooth frequency response, telephone
-  band now and then, and coloured noise. Phases are not needed, so all of it is done on power.
-  """
-  batch, frames, parts, bands = power.shape
-  keys = jax.random.split(rng, 4)
-  u = jax.random.uniform(keys[0], (7, batch, 1, 1))
-  x = power.reshape(batch, frames * parts, bands)
-  lag = jnp.arange(frames * parts)[:, None] - jnp.arange(frames * parts)[None]
-  decay = 2.0 + 10.0 * u[0]  # in parts: 0.02 to 0.12 s
-  tail = jnp.where(lag > 0, jnp.exp(-jnp.maximum(lag, 0)[None] / decay), 0.0) / decay
-  x = x + jnp.where(u[1] < 0.5, 0.4 * u[2], 0.0) * (tail @ x)
-  place = jnp.linspace(0.0, 1.0, bands)[None, None]
-  waves = jnp.cos(jnp.pi * jnp.arange(1, 4)[:, None] * place[0])
-  response = 2.5 * (jax.random.normal(keys[1], (batch, 3)) @ waves)[:, None]
-  loudness = 16.0 * u[3] - 8.0
-  band = jnp.where((place > 0.13) & (place < 0.72), 0.0, -35.0)  # 300 to 3400 Hz on the mel scale of the front end
-  x = x * 10 ** ((response + loudness + jnp.where(u[4] < 0.15, band, 0.0)) / 10)
-  noise_db = -110.0 + 42.0 * u[5] + (u[6] - 0.5) * 20.0 * (place - 0.5)
-  noise = 10 ** (noise_db / 10) * -jnp.log(jax.random.uniform(keys[2], x.shape, minval=1e-6))
-  return (x + noise).reshape(power.shape)
 
 
 class SpeechMotionTask:
