@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -51,6 +52,7 @@ def test_every_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(jax, "jit", quick_jit)
   module = SpeechEncoder(TINY)
   save_pretrained("hubert-base-ls960", module, random_variables(module))
+  shutil.copytree(Path(__file__).parents[1] / "golden" / "speech_encoder" / "whisper", "whisper-small")
   time = np.arange(16_000) / 16_000
   soundfile.write("voice.wav", 0.3 * np.sin(2 * np.pi * 220 * time), 16_000)
   snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -60,4 +62,5 @@ def test_every_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     exec(compile(snippet, PAGE.name, "exec"), names)
   printed = capsys.readouterr().out.splitlines()
   assert printed[:2] == ["hubert 1 16", "(49, 16)"] and "(1, 30, 16)" in printed and "(2, 60, 16)" in printed
+  assert printed[-1] == "(50, 16)"
   assert (tmp_path / "my-hubert" / "model.safetensors").is_file()
