@@ -106,8 +106,18 @@ class SynthesisLayer(nn.Module):
   def __call__(self, x: jax.Array, style: jax.Array, noise_mode: NoiseMode = "const", gain: float = 1.0) -> jax.Array:
     """(N, H, W, I) and style (N, I) to (N, H * up, W * up, features)."""
     noise = self._noise(x.shape[0], noise_mode) if self.use_noise else None
-    x = modulated_conv(x, self.weight, style, up=self.up, noise=noise, resample_filter=self.resample_filter)
-    return _activate(x, self.bias, self.activation, self.conv_clamp, gain)
+    return modulated_conv(
+      x,
+      self.weight,
+      style,
+      up=self.up,
+      noise=noise,
+      resample_filter=self.resample_filter,
+      bias=self.bias,
+      activation=self.activation,
+      gain=ops.activation_gain(self.activation) * gain,
+      clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
+    )
 
   def _noise(self, n: int, mode: NoiseMode) -> jax.Array | None:
     if mode == "none":
@@ -138,8 +148,7 @@ class ToImage(nn.Module):
   def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
     """(N, H, W, I) and style (N, I) to (N, H, W, features)."""
     style = style * (1 / np.sqrt(np.prod(self.weight.shape[:3])))
-    x = modulated_conv(x, self.weight, style, demodulate=False)
-    return _activate(x, self.bias, "linear", self.conv_clamp, 1.0)
+    return modulated_conv(x, self.weight, style, demodulate=False, bias=self.bias, clamp=self.conv_clamp)
 
 
 class MappingNetwork(nn.Module):

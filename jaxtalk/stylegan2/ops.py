@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxtalk.core import InputError
+from jaxtalk.kernels import activation
+from jaxtalk.kernels.activation import ACTIVATIONS
 from jaxtalk.kernels.resample import (
   DEFAULT_TAPS,
   conv2d_resample,
@@ -33,18 +32,6 @@ __all__ = [
   "upsample2d",
 ]
 
-_ACTIVATIONS: dict[str, tuple[Callable[[jax.Array, float], jax.Array], float]] = {
-  "linear": (lambda x, _: x, 1.0),
-  "relu": (lambda x, _: jnp.maximum(x, 0), np.sqrt(2)),
-  "lrelu": (lambda x, alpha: jnp.where(x > 0, x, x * alpha), np.sqrt(2)),
-  "tanh": (lambda x, _: jnp.tanh(x), 1.0),
-  "sigmoid": (lambda x, _: jax.nn.sigmoid(x), 1.0),
-  "elu": (lambda x, _: jax.nn.elu(x), 1.0),
-  "selu": (lambda x, _: jax.nn.selu(x), 1.0),
-  "softplus": (lambda x, _: jax.nn.softplus(x), 1.0),
-  "swish": (lambda x, _: jax.nn.sigmoid(x) * x, np.sqrt(2)),
-}
-
 
 def activation_gain(act: str) -> float:
   """The gain that keeps the variance of unit normal input roughly at one.
@@ -52,9 +39,9 @@ def activation_gain(act: str) -> float:
   Raises:
     InputError: unknown activation.
   """
-  if act not in _ACTIVATIONS:
-    raise InputError(f"activation {act!r} is unknown; StyleGAN2 has {', '.join(_ACTIVATIONS)}")
-  return float(_ACTIVATIONS[act][1])
+  if act not in ACTIVATIONS:
+    raise InputError(f"activation {act!r} is unknown; StyleGAN2 has {', '.join(ACTIVATIONS)}")
+  return float(ACTIVATIONS[act][1])
 
 
 def bias_act(
@@ -79,13 +66,7 @@ def bias_act(
     axis: of the bias.
   """
   gain = activation_gain(act) if gain is None else gain
-  if b is not None:
-    shape = [1] * x.ndim
-    shape[axis] = b.shape[0]
-    x = x + b.astype(x.dtype).reshape(shape)
-  x = _ACTIVATIONS[act][0](x, alpha)
-  x = x * np.asarray(gain, x.dtype) if gain != 1 else x
-  return x if clamp is None else jnp.clip(x, -clamp, clamp)
+  return activation.bias_act(x, b, act=act, alpha=alpha, gain=gain, clamp=clamp, axis=axis)
 
 
 def normalize_2nd_moment(x: jax.Array, axis: int = -1) -> jax.Array:

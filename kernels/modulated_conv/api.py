@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jaxtalk.kernels.modulated_conv import reference
+from jaxtalk.kernels.activation import bias_act
+from jaxtalk.kernels.modulated_conv import choice, fused, reference
+from jaxtalk.kernels.modulated_conv.choice import Implementation
 from jaxtalk.kernels.resample import DEFAULT_TAPS, setup_filter
 
-Implementation = Literal["auto", "xla", "grouped"]
-_FORMS = {"auto": reference.scaled, "xla": reference.scaled, "grouped": reference.grouped}
+_SLOPES = {"linear": 1.0, "lrelu": 0.2}  # activations that the kernel applies itself
 
 
 def modulated_conv(
@@ -25,12 +27,16 @@ def modulated_conv(
   demodulate: bool = True,
   noise: jax.Array | None = None,
   resample_filter: Sequence[float] | np.ndarray | None = DEFAULT_TAPS,
+  bias: jax.Array | None = None,
+  activation: str = "linear",
+  gain: float = 1.0,
+  clamp: float | None = None,
   implementation: Implementation = "auto",
 ) -> jax.Array:
   """Convolution whose kernel a style scales per sample and input channel (Karras et al. 2020, section 2.2).
 
   The kernel of sample n is ``weight[..., i, o] * styles[n, i]``, divided by its norm over everything but ``o`` if
-  ``demodulate``. Padding keeps the size (times ``up``, by ``down``).
+  ``demodulate``. Padding keeps the size (times ``up``, by ``down``). Then ``clip(gain * act(y + noise + bias))``.
 
   Args:
     x: (N, H, W, I), float32 or a half precision.
@@ -39,10 +45,15 @@ def modulated_conv(
     styles: (N, I) float32.
     up, down: resampling with ``resample_filter`` before and after.
     demodulate: give output channels unit expected variance.
-    noise: added last; broadcasts against the result.
+    noise: added to the result of the convolution; broadcasts against it.
     resample_filter: taps, or a filter from `setup_filter` of two dimensions; None is the identity.
+    bias: (O,) or None.
+    activation: one of `jaxtalk.kernels.activation.ACTIVATIONS`.
+    gain: multiplies the activation.
+    clamp: limit of the result; None is no limit.
     implementation: "xla" scales input and output channels around one shared convolution; "grouped" is the reference;
-      "auto" picks the fastest for the backend.
+      "pallas" is one fused kernel (run on the host where there is no TPU); "auto" is what `choice.choose` set, by
+      default the kernel on TPUs for layers where it is shown to be faster, else "xla".
 
   Returns:
     (N, H * up // down, W * up // down, O) in the dtype of ``x``.
@@ -50,13 +61,71 @@ def modulated_conv(
   Raises:
     ValueError: an unknown implementation, or shapes that do not belong together.
   """
-  if implementation not in _FORMS:
-    raise ValueError(f"modulated_conv has implementations {', '.join(_FORMS)}, not {implementation!r}")
+  if implementation not in choice.IMPLEMENTATIONS:
+    raise ValueError(f"modulated_conv has implementations {', '.join(choice.IMPLEMENTATIONS)}, not {implementation!r}")
   if x.ndim != 4 or weight.ndim != 4 or styles.shape != (x.shape[0], weight.shape[2]) or x.shape[3] != weight.shape[2]:
     raise ValueError(
       f"modulated_conv wants x (N, H, W, I), weight (k, k, I, O), styles (N, I), "
       f"not {x.shape}, {weight.shape}, {styles.shape}"
     )
   f = None if resample_filter is None else setup_filter(resample_filter, normalize=np.ndim(resample_filter) == 1)
-  y = _FORMS[implementation](x, weight, styles, up, down, demodulate, f)
-  return y if noise is None else y + noise.astype(y.dtype)
+
+  def by_xla(x, weight, styles, bias, noise, form=reference.scaled):
+    y = form(x, weight, styles, up, down, demodulate, f)
+    y = y if noise is None else y + noise.astype(y.dtype)
+    return bias_act(y, bias, act=activation, gain=gain, clamp=clamp)
+
+  args = (x, weight, styles, bias, noise)
+  wanted = choice.chosen() if implementation == "auto" else implementation
+  if wanted == "grouped":
+    return by_xla(*args, form=reference.grouped)
+  if wanted == "xla" or (wanted == "auto" and not _worth_it(x, weight, up)):
+    return by_xla(*args)
+  if weight.shape[:2] == (1, 1) and up == down == 1 and not demodulate and noise is None:
+
+    def on_blocks(x, weight, styles, bias, _):
+      return bias_act(fused.pointwise(x, weight, styles), bias, act=activation, gain=gain, clamp=clamp)
+
+    return on_blocks(*args) if wanted == "pallas" else lax.platform_dependent(*args, tpu=on_blocks, default=by_xla)
+  settings = fused.Settings(up, demodulate, _taps(f), _SLOPES.get(activation, 1.0), gain, clamp)
+  plane = _plane(noise, x, up)
+  reason = fused.refusal(x, weight, settings) or ("resampling other than up by 2" if down != 1 or up > 2 else None)
+  if activation not in _SLOPES:
+    reason = f"activation {activation}"
+  if noise is not None and plane is None:
+    reason = "noise that differs between channels"
+  if reason:
+    choice.say_once(f"the kernel does not do {reason}; XLA does")
+    return by_xla(*args)
+
+  def by_kernel(x, weight, styles, bias, noise):
+    bias = jnp.zeros(weight.shape[3], jnp.float32) if bias is None else bias.astype(jnp.float32)
+    noise = None if noise is None else _plane(noise, x, up)
+    return fused.layer(settings, x, weight.astype(jnp.float32), styles.astype(jnp.float32), bias, noise)
+
+  if wanted == "pallas":
+    return by_kernel(*args)
+  return lax.platform_dependent(*args, tpu=by_kernel, default=by_xla)
+
+
+def _worth_it(x: jax.Array, weight: jax.Array, up: int) -> bool:
+  """Whether the kernel is ahead; for a 1x1 convolution, whether it is for the layer whose result this one reads."""
+  channels = weight.shape[2], weight.shape[2] if weight.shape[0] == 1 else weight.shape[3]
+  return choice.faster_on_tpu(x.shape[1], x.shape[2], channels, up, x.dtype.name)
+
+
+def _taps(f: np.ndarray | None) -> tuple[tuple[float, ...], ...]:
+  f = np.ones((1, 1), np.float32) if f is None else f
+  f = np.outer(f, f) if f.ndim == 1 else f
+  return tuple(tuple(map(float, row)) for row in f)
+
+
+def _plane(noise: jax.Array | None, x: jax.Array, up: int) -> jax.Array | None:
+  """Noise that is the same for all channels as (N or 1, H', W') float32; None for any other."""
+  if noise is None or noise.ndim > 4:
+    return None
+  noise = noise.reshape((1,) * (4 - noise.ndim) + noise.shape)
+  if noise.shape[3] != 1 or noise.shape[0] not in (1, x.shape[0]):
+    return None
+  size = x.shape[1] * up, x.shape[2] * up
+  return jnp.broadcast_to(noise[..., 0], (noise.shape[0], *size)).astype(jnp.float32)

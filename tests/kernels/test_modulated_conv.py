@@ -1,0 +1,160 @@
+"""The fused layer against plain JAX: values and derivatives of two orders, in every way in which pixels are packed.
+
+On the host the TPU kernel runs in Pallas' interpreter, so these tests see its arithmetic, not its compilation; that is
+test_modulated_conv_tpu.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxtalk.kernels.modulated_conv import choice, modulated_conv, packing
+
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+# batch, height, width, channels in, out, up: one for each packing, odd sizes and sizes that are no power of two
+LAYERS = {
+  "pixels": (1, 5, 7, 3, 4, 1),
+  "pairs": (2, 4, 6, 64, 64, 1),
+  "squares": (1, 6, 4, 32, 32, 1),
+  "eights": (1, 4, 8, 16, 16, 1),
+  "up": (1, 3, 5, 6, 4, 2),
+  "up to pairs": (1, 4, 4, 128, 64, 2),
+  "up to squares": (2, 4, 4, 64, 32, 2),
+  "up to eights": (1, 4, 4, 32, 16, 2),
+}
+
+
+def _inputs(n, height, width, channels, out, up, noises=1, dtype=jnp.float32):
+  rng = np.random.default_rng(0)
+  shapes = (
+    (n, height, width, channels),
+    (3, 3, channels, out),
+    (n, channels),
+    (out,),
+    (noises, height * up, width * up, 1),
+  )
+  x, *rest = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+  return x.astype(dtype), *rest
+
+
+def _layer(implementation, up, clamp=1.5, demodulate=True):
+  def run(x, weight, styles, bias, noise):
+    settings = {"up": up, "demodulate": demodulate, "implementation": implementation}
+    epilogue = {"bias": bias, "activation": "lrelu", "gain": 1.3, "clamp": clamp}
+    return modulated_conv(x, weight, styles, noise=noise, **settings, **epilogue)
+
+  return run
+
+
+def _error(actual, wanted):
+  """Largest difference, in units of the largest value."""
+  a, b = np.asarray(actual, np.float64), np.asarray(wanted, np.float64)
+  assert a.shape == b.shape
+  return np.abs(a - b).max() / max(np.abs(b).max(), 1e-6)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_values(name):
+  up = LAYERS[name][-1]
+  args = _inputs(*LAYERS[name])
+  assert _error(jit(_layer("pallas", up))(*args), jit(_layer("grouped", up))(*args)) < 2e-6
+
+
+def test_every_packing_is_met():
+  met = {packing.blocks_for((i, o), up, (h, w)).inner for _, h, w, i, o, up in LAYERS.values()}
+  assert met == {(1, 1), (1, 2), (2, 2), (2, 4)}
+  assert packing.blocks_for((32, 32), 1, (5, 4)).inner == (1, 1)  # an odd height is not packed
+
+
+@pytest.mark.parametrize("name", ["squares", "up to squares"])
+def test_values_in_bfloat16(name):
+  up = LAYERS[name][-1]
+  args = _inputs(*LAYERS[name], noises=LAYERS[name][0], dtype=jnp.bfloat16)
+  y = jit(_layer("pallas", up, 256.0))(*args)
+  assert y.dtype == jnp.bfloat16
+  exact = jit(_layer("xla", up, 256.0))(args[0].astype(jnp.float32), *args[1:])
+  assert _error(y, exact) < 2**-7
+  # one rounding of the kernel and one of the result: nearer to the truth than the graph with its many
+  assert _error(y, exact) <= _error(jit(_layer("xla", up, 256.0))(*args), exact)
+
+
+def test_without_noise_demodulation_or_clamp():
+  x, weight, styles, bias, _ = _inputs(1, 4, 4, 8, 8, 1)
+  run = [jit(functools.partial(_layer(i, 1, None, False), noise=None)) for i in ("pallas", "xla")]
+  assert _error(*(f(x, weight, styles, bias) for f in run)) < 2e-6
+
+
+@pytest.mark.parametrize(("name", "noises"), [("squares", 1), ("up to squares", 2)])
+def test_derivatives_of_two_orders(name, noises):
+  up = LAYERS[name][-1]
+  args = _inputs(*LAYERS[name], noises=noises)
+  wanted = tuple(range(5))
+
+  def derivatives(implementation):
+    layer = _layer(implementation, up)
+    weights = jnp.cos(jnp.arange(layer_size := jax.eval_shape(layer, *args).size, dtype=jnp.float32))
+
+    def loss(*args):
+      return jnp.sum(layer(*args).reshape(layer_size) * weights)
+
+    def penalty(*args):
+      return sum(jnp.sum(jnp.square(g)) for g in jax.grad(loss, wanted)(*args))
+
+    return jit(lambda *a: (jax.grad(loss, wanted)(*a), jax.grad(penalty, wanted[:3])(*a)))(*args)
+
+  for ours, plain in zip(*map(jax.tree.leaves, map(derivatives, ("pallas", "xla"))), strict=True):
+    assert _error(ours, plain) < 5e-6
+
+
+def test_a_batch_that_is_spread_over_devices():
+  mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+  args = _inputs(8, 4, 4, 32, 32, 1, noises=8)
+  alone = jit(_layer("pallas", 1))(*args)
+  split, whole = (NamedSharding(mesh, PartitionSpec(*s)) for s in ((("data", "fsdp"),), ()))
+  with jax.set_mesh(mesh):
+    run = jit(_layer("pallas", 1), in_shardings=(split, whole, split, whole, split))
+    compiled = run.lower(*args).compile()
+    y = compiled(*map(jax.device_put, args, (split, whole, split, whole, split)))
+  assert y.sharding.is_equivalent_to(split, 4)
+  assert "all-gather" not in compiled.as_text()  # nobody copies the batch
+  assert _error(y, alone) < 1e-6
+
+
+def test_colours_of_packed_pixels():
+  x, _, styles, *_ = _inputs(2, 4, 6, 32, 32, 1)
+  weight, bias = jnp.cos(jnp.arange(96.0)).reshape(1, 1, 32, 3), jnp.arange(3.0)
+  y = [
+    jit(functools.partial(modulated_conv, demodulate=False, bias=bias, clamp=9.0, implementation=i))(x, weight, styles)
+    for i in ("pallas", "xla")
+  ]
+  assert _error(*y) < 2e-6
+
+
+def test_packing_is_undone_by_unpacking():
+  x = jnp.arange(2 * 4 * 8 * 3).reshape(2, 4, 8, 3)
+  assert packing.pack(x, (2, 4)).shape == (2, 2, 2, 24)
+  assert (packing.unpack(packing.pack(x, (2, 4)), (2, 4)) == x).all()
+
+
+def test_what_auto_stands_for(capsys):
+  args = _inputs(1, 4, 4, 8, 8, 1)
+  with choice.using("pallas"):
+    text = jax.jit(_layer("auto", 1)).lower(*args).as_text("hlo")
+  plain = jax.jit(_layer("auto", 1)).lower(*args).as_text("hlo")
+  assert "while" in text and "while" not in plain  # the interpreter is a loop over the grid
+  with pytest.raises(ValueError, match=r"auto, xla, grouped, pallas, not 'cuda'"):
+    choice.choose("cuda")
+
+
+def test_what_the_kernel_does_not_do_is_xlas_and_said_once(capsys):
+  x, _, styles, *_ = _inputs(1, 4, 4, 8, 8, 1)
+  weight = jnp.ones((5, 5, 8, 3))
+  for _ in range(2):
+    y = modulated_conv(x, weight, styles, implementation="pallas")
+  assert _error(y, modulated_conv(x, weight, styles, implementation="xla")) == 0
+  assert capsys.readouterr().err.count("5x5") == 1
