@@ -18,6 +18,7 @@ from jaxtalk.cli import one_line
 from jaxtalk.core import InputError, JaxtalkError
 
 if TYPE_CHECKING:
+  from jaxtalk.clips.reader import StoredClip
   from jaxtalk.metrics.clip_measures import Findings
   from jaxtalk.metrics.result import MetricResult
 
@@ -83,11 +84,18 @@ def evaluate(predicted: Path, truth: Path | None = None) -> dict[str, Any]:
     report["measured_truth"] = _plain(clip_measures.measure(wanted))
     if len(known) > len(wanted):
       report["notes"].append(f"the truth has {len(known) - len(wanted)} clips more, which were left out")
-    others = [x.id for x, y in zip(clips, wanted, strict=True) if x.document["identity"] != y.document["identity"]]
-    if others:
-      report["notes"].append(f"{len(others)} clips show another person than their truths: the truths' faces were used")
+    report["notes"] += _differences(clips, wanted)
   report["measured"] = _plain(clip_measures.measure(clips))
   return report
+
+
+def _differences(clips: Sequence[StoredClip], truths: Sequence[StoredClip]) -> list[str]:
+  """What two sets have unlike that should make a reader think twice."""
+  both = list(zip(clips, truths, strict=True))
+  persons = sum(x.document["identity"] != y.document["identity"] for x, y in both)
+  sounds = sum(x.sound_id != y.sound_id for x, y in both)
+  notes = [f"clips that show another person than their truth, whose face was used: {persons}"] if persons else []
+  return notes + ([f"clips that have another sound than their truth: {sounds}"] if sounds else [])
 
 
 def table(report: dict[str, Any]) -> str:

@@ -142,9 +142,14 @@ def test_the_program_prints_a_table_and_writes_json(truth, tmp_path, capsys):
   )
 
 
-def test_single_clips_go_together_whatever_their_ids(truth):
+def test_single_clips_go_together_whatever_their_ids_and_their_differences_are_noted(truth):
   one, two = (truth / "clips" / f"clip_00000000{i}.{suffix}" for i, suffix in ((0, "npz"), (1, "json")))
-  assert [clip.id for clip in clip_measures.match(read_clips(one), read_clips(two))] == ["clip_000000001"]
+  report = evaluate.evaluate(one, two)
+  assert report["clips"] == ["clip_000000000"] and figures(report["compared"], "LVE")[0]["value"] > 0
+  assert [note.split()[:4] for note in report["notes"]] == [
+    ["clips", "that", "show", "another"],
+    ["clips", "that", "have", "another"],
+  ]
 
 
 def _with_nan(values):
