@@ -88,9 +88,10 @@ def compare(predicted: Sequence[StoredClip], truth: Sequence[StoredClip]) -> Fin
 
 def _add_vertices(found: Findings, faces: Sequence[FacePair]) -> None:
   regions, marks = masks(), head.load_asset().landmarks
-  for lips in (regions["lips"], regions["lip landmarks"]):
-    found.add("LVE", partial(vertices.lip_vertex_error, faces, lips, MESH))
-    found.add("LVE_mm", partial(vertices.lip_vertex_distance, faces, lips, MESH))
+  for lips, ending in ((regions["lips"], ""), (regions["lip landmarks"], ", landmarks")):
+    squared, length = f"LVE{ending}", f"LVE_mm{ending}"
+    found.add(squared, partial(vertices.lip_vertex_error, faces, lips, MESH, name=squared))
+    found.add(length, partial(vertices.lip_vertex_distance, faces, lips, MESH, name=length))
   upper = regions["upper face"]
   found.add("MVE", lambda: vertices.mean_vertex_error(faces, regions["face"], MESH))
   found.add("UFVE", lambda: vertices.mean_vertex_error(faces, upper, MESH, name="UFVE"))
