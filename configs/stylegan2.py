@@ -37,6 +37,8 @@ def get_config(arg="demo"):
 
   config.optimizer = ConfigDict()
   config.optimizer.lr = preset.lr  # learning rate of both networks
+  config.optimizer.paired_lr = 0.006  # learning rate where single pictures are drawn from their labels
+  config.optimizer.paired_mapping_boost = 30.0  # times that for the mapping network, whose layers are slow
   config.optimizer.b2 = 0.99  # decay of the second moment
   config.optimizer.eps = 1e-8  # added to the root of the second moment
 
@@ -45,6 +47,8 @@ def get_config(arg="demo"):
   config.loss.r1_every = 16  # updates between gradient penalties
   config.loss.pl_weight = preset.pl_weight  # weight of the path-length penalty, 0 is none
   config.loss.pl_every = 4  # updates between path-length penalties
+  config.loss.paired_weight = preset.paired_weight  # weight of drawing studio pictures from their labels, 0 is none
+  config.loss.paired_only_kimg = preset.paired_only_kimg  # thousand pictures before the discriminator comes in as well
   config.loss.mixing_prob = preset.mixing  # how often styles are mixed
 
   config.augment = ConfigDict()

@@ -183,6 +183,15 @@ def read_attributes(path: Path | str) -> dict[str, np.ndarray]:
     ) from error
 
 
+def read_size(path: Path | str) -> int:
+  """Pixels of a face set's pictures, which its landmarks count in, whatever size they are brought to later."""
+  try:
+    with zipfile.ZipFile(path) as zip_file:
+      return int(json.loads(zip_file.read("about.json"))["size"])
+  except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    raise InputError(f"{path} is not a face set with about.json ({error}); make one with jaxtalk.data.faces") from error
+
+
 def shrink_set(source: Path | str, path: Path | str, size: int) -> None:
   """A copy of a face set with smaller pictures, averaged over whole blocks; landmarks move along.
 

@@ -7,10 +7,12 @@ takes a tenth of a microsecond each.
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+Extras = Callable[[np.ndarray, np.random.Generator], Mapping[str, np.ndarray]]
 _DRAWS = 4096  # random numbers drawn at a time
 
 
@@ -90,17 +92,24 @@ class ImageBatches:
     seed: of the order and of the labels for generated pictures.
     process: (index, count) of this process.
     gen_labels: labels G for each generated picture of a step, one a phase, drawn evenly from the set.
+    extras: (indices of the pictures, random generator) -> more arrays of the batch.
   """
 
   def __init__(
-    self, images: Images, batch_size: int, seed: int, process: tuple[int, int] = (0, 1), gen_labels: int = 4
+    self,
+    images: Images,
+    batch_size: int,
+    seed: int,
+    process: tuple[int, int] = (0, 1),
+    gen_labels: int = 4,
+    extras: Extras | None = None,
   ):
     if len(images) == 0:
       raise ValueError("there are no pictures to train on")
     if batch_size % process[1]:
       raise ValueError(f"batch size {batch_size} cannot be shared by {process[1]} processes")
     self._images, self._batch_size, self._seed, self._process = images, batch_size, seed, process
-    self._gen_labels = gen_labels
+    self._gen_labels, self._extras = gen_labels, extras
     self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="images")
     self._position = 0
     self._order = SamplerOrder(len(images), seed, process)
@@ -135,8 +144,13 @@ class ImageBatches:
     drawn = rng.integers(len(self._images), size=(self._batch_size, self._gen_labels))[index::count]
     labels = np.stack([self._images.label(i) for i in indices])
     gen = [self._images.label(int(i)) for i in drawn.reshape(-1)]
+    extras: Mapping[str, np.ndarray] = {}
+    if self._extras is not None:
+      own = np.random.default_rng(np.random.SeedSequence([self._seed, 0x9A, position, index]))
+      extras = self._extras(np.asarray(indices), own)
     return {
       "image": np.stack([self._images.image(i) for i in indices]),
       "label": labels,
       "gen_label": np.asarray(gen, np.float32).reshape(len(indices), self._gen_labels, labels.shape[1]),
+      **extras,
     }

@@ -17,6 +17,7 @@ from flax import struct
 
 from jaxtalk.stylegan2.layers import NoiseMode
 from jaxtalk.stylegan2.networks import Discriminator, Generator, update_w_avg
+from jaxtalk.stylegan2.paired_loss import pyramid_l1
 
 Params = Mapping[str, Any]
 Report = dict[str, jax.Array]
@@ -67,6 +68,7 @@ class Losses:
     noise_mode: of the generator.
     r1_gamma: weight of the gradient penalty on real images.
     pl_weight: weight of the path-length penalty.
+    paired_weight: weight of the distance to the pictures that latents from labels belong to.
     pl_decay: share of a new batch in the mean path length.
     w_avg_beta: share of the old average in ``w_avg``.
   """
@@ -78,6 +80,7 @@ class Losses:
   noise_mode: NoiseMode = "random"
   r1_gamma: float = 10.0
   pl_weight: float = 2.0
+  paired_weight: float = 0.0
   pl_decay: float = 0.01
   w_avg_beta: float = 0.995
 
@@ -113,6 +116,23 @@ class Losses:
       logits = self.judge(d, self.paint(g, after, ws, draws), c, draws.augment[0])
       values = jax.nn.softplus(-logits)
       return values.mean(), (after, {"loss_G": values})
+
+    grads, (after, report) = jax.grad(loss, has_aux=True)(g)
+    return grads, after, report
+
+  def g_paired(
+    self, g: Params, stats: Statistics, draws: Draws, c: jax.Array, pairs: tuple[jax.Array, jax.Array, jax.Array]
+  ) -> tuple[Params, Statistics, Report]:
+    """Gradient for ``g`` of the distance between its pictures of the latents in ``pairs`` and the pictures there.
+
+    ``pairs`` are latents (N, z_dim), images, and where faces have their features (N, K, 2), see `paired_loss`.
+    """
+    z, real, centres = pairs
+
+    def loss(g):
+      ws, after = dataclasses.replace(self, mixing=False).codes(g, stats, draws.replace(z=z), c)
+      values = pyramid_l1(self.paint(g, after, ws, draws), real, centres)
+      return self.paired_weight * values.mean(), (after, {"loss_pair": values})
 
     grads, (after, report) = jax.grad(loss, has_aux=True)(g)
     return grads, after, report

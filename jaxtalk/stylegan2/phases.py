@@ -41,6 +41,8 @@ class Settings:
     pipe: transforms of the augmentation; None is no augmentation.
     ada_target: mean sign of D(real) that the augmentation aims at; None keeps its strength.
     ada_kimg: thousand images in which the strength may go from 0 to 1.
+    paired: whether the generator is taught single pictures as well (`paired`), with an optimiser of its own.
+    adversarial_start: the update in which the discriminator comes in; before, there are only single pictures.
     frozen: layers of the discriminator ("b64.conv0") that do not learn.
   """
 
@@ -55,6 +57,8 @@ class Settings:
   pipe: AugmentPipe | None = None
   ada_target: float | None = None
   ada_kimg: float = 500.0
+  paired: bool = False
+  adversarial_start: int = 0
   frozen: tuple[str, ...] = ()
 
 
@@ -62,6 +66,18 @@ def make_optimizer(lr: float, betas: tuple[float, float], eps: float, every: int
   """Adam for a network with a lazy phase each ``every`` updates: that many more steps, so each is as much smaller."""
   q = every / (every + 1)
   return optax.adam(lr * q, b1=betas[0] ** q, b2=betas[1] ** q, eps=eps)
+
+
+def make_paired_optimizer(lr: float, mapping_boost: float) -> optax.GradientTransformation:
+  """Adam with momentum, whose steps on the mapping network are larger: its layers are made to learn a hundred times
+  slower than others, which would leave hardly a trace of the labels in the codes."""
+
+  def boost(updates: Params, state: optax.EmptyState, params: Params | None = None) -> tuple[Params, optax.EmptyState]:
+    del params
+    return {**updates, "mapping": _times(updates["mapping"], mapping_boost)}, state
+
+  faster = optax.GradientTransformation(lambda params: optax.EmptyState(), boost)
+  return optax.chain(optax.adam(lr, b1=0.9, b2=0.99, eps=1e-8), faster)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Phases:
   Attributes:
     losses: for one micro-batch; its ``augment`` is set here.
     settings: everything else.
-    optimizers: "G" and "D".
+    optimizers: "G", "D" and, for single pictures, "pair".
   """
 
   losses: Losses
@@ -86,7 +102,7 @@ class Phases:
       step=jnp.zeros((), jnp.int32),
       params=params,
       ema=jax.tree.map(jnp.copy, g["params"]),
-      opt_state={name: self.optimizers[name].init(params[name]) for name in params},
+      opt_state={name: optimizer.init(params[_network(name)]) for name, optimizer in self.optimizers.items()},
       rng=rng,
       extra={
         "G_buffers": g["buffers"],
@@ -106,10 +122,12 @@ class Phases:
       ("Dreg", "D", self.d_regularise, self.settings.r1_every),
     )
     stages = [
-      Stage(name, self._stage(index, network, phase), every)
+      Stage(name, self._stage(index, network, phase), every, self.settings.adversarial_start)
       for index, (name, network, phase, every) in enumerate(rows)
       if every
     ]
+    if self.settings.paired:
+      stages.append(Stage("Gpair", self._stage(len(rows), "pair", self.g_paired)))
     return [*stages, Stage("finish", self.finish)]
 
   # --- The phases.
@@ -132,6 +150,15 @@ class Phases:
 
     grads, state, report = self._accumulate(state, batch, draws, "G", one)
     return _times(grads, self.settings.pl_every), state, report
+
+  def g_paired(self, state: TrainState, batch: Batch, draws: Draws) -> Gradients:
+    """The distance to single pictures."""
+
+    def one(stats, part, draws):
+      pairs = part["pair_z"], _real(part), part["pair_centres"]
+      return self.losses.g_paired(state.params["G"], stats, draws, part["label"], pairs)
+
+    return self._accumulate(state, batch, draws, "G", one)
 
   def d_main(self, state: TrainState, batch: Batch, draws: Draws) -> Gradients:
     """The discriminator's loss."""
@@ -176,18 +203,19 @@ class Phases:
 
   # --- What they share.
 
-  def step(self, state: TrainState, network: str, grads: Params) -> TrainState:
-    """One step of a network's optimiser, frozen layers left out; gradients that are not finite are replaced (the losses
-    say so and stop the run)."""
+  def step(self, state: TrainState, optimizer: str, grads: Params) -> TrainState:
+    """One step of an optimiser on its network, frozen layers left out; gradients that are not finite are replaced (the
+    losses say so and stop the run)."""
+    network = _network(optimizer)
     if network == "D":
       grads = self._freeze(grads)
     grads = jax.tree.map(lambda x: jnp.nan_to_num(x, nan=0.0, posinf=_INFINITY, neginf=-_INFINITY), grads)
-    updates, opt_state = self.optimizers[network].update(grads, state.opt_state[network])
+    updates, opt_state = self.optimizers[optimizer].update(grads, state.opt_state[optimizer])
     params = optax.apply_updates(state.params[network], updates)
     return dataclasses.replace(
       state,
       params={**state.params, network: params},
-      opt_state={**state.opt_state, network: opt_state},
+      opt_state={**state.opt_state, optimizer: opt_state},
     )
 
   def draws(self, state: TrainState, phase: int) -> Draws:
@@ -209,13 +237,13 @@ class Phases:
       directions=_spread(jax.random.normal(jax.random.fold_in(keys[0], 1), picture)) if phase == 1 else None,
     )
 
-  def _stage(self, index: int, network: str, phase: Callable[[TrainState, Batch, Draws], Gradients]) -> Any:
+  def _stage(self, index: int, optimizer: str, phase: Callable[[TrainState, Batch, Draws], Gradients]) -> Any:
     def run(state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
       grads, state, report = phase(state, batch, self.draws(state, index))
       metrics = {name: value.mean() for name, value in report.items()}
       if "scores_real" in report and self.settings.ada_target is not None:
         metrics["signs_real"] = jnp.sign(report["scores_real"]).mean()
-      return self.step(state, network, grads), metrics
+      return self.step(state, optimizer, grads), metrics
 
     return run
 
@@ -264,6 +292,10 @@ class Phases:
     new = adjust_p(p, mean, settings.batch_size, ADA_EVERY, settings.ada_target, settings.ada_kimg)
     due = (state.step + 1) % ADA_EVERY == 0
     return jnp.where(due, new, p), jnp.where(due, 0.0, signs)
+
+
+def _network(optimizer: str) -> str:
+  return "D" if optimizer == "D" else "G"
 
 
 def _real(part: Batch) -> jax.Array:

@@ -33,6 +33,7 @@ class Preset:
     half_res, dtype: resolutions that compute in another type, and which.
     conv_clamp: limit of activations.
     lr, gamma, pl_weight, mixing: rate of both optimisers and weights of regularisers.
+    paired_weight, paired_only_kimg: of teaching the generator single pictures.
     ema_kimg, ema_ramp: of the average generator.
     augment, augment_p, augment_pipe, ada_target, ada_kimg: "ada", "fixed" or "noaug", and its settings.
     conditional, mirror, subset: of the data; subset 0 is all.
@@ -60,6 +61,8 @@ class Preset:
   lr: float
   gamma: float
   pl_weight: float = 2.0
+  paired_weight: float = 0.0
+  paired_only_kimg: float = 0.0
   mixing: float = 0.9
   ema_kimg: float
   ema_ramp: float = 0.0
@@ -111,7 +114,8 @@ def _demo(resolution: int, gpus: int) -> Preset:
 
   Tuned for runs of a hundred thousand pictures or less: a strong R1 (with the weak one of "auto" the discriminator runs
   away), no noise (eyes and mouths came out as speckles of it), and neither path length, style mixing nor augmentation,
-  whose gains come later.
+  whose gains come later. First the generator is taught single pictures by their labels, without a discriminator: that
+  is five times as fast a picture, and tells it where eyes and mouths belong.
   """
   batch = 16
   return Preset(
@@ -124,7 +128,7 @@ def _demo(resolution: int, gpus: int) -> Preset:
     channel_base=2048,
     channel_max=128,
     latent=128,
-    mapping_layers=2,
+    mapping_layers=4,
     half_res=0,
     dtype="float32",
     conv_clamp=0.0,
@@ -133,8 +137,10 @@ def _demo(resolution: int, gpus: int) -> Preset:
     gamma=0.0003 * resolution**2,
     pl_weight=0.0,
     mixing=0.0,
+    paired_weight=1.0,
+    paired_only_kimg=40.0,
     ema_kimg=5.0,
-    ema_ramp=0.05,
+    ema_ramp=0.02,
     augment="noaug",
     ada_kimg=100.0,
     conditional=True,

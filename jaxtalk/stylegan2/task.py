@@ -21,9 +21,9 @@ from jaxtalk.stylegan2 import album
 from jaxtalk.stylegan2.augment import pipe_named
 from jaxtalk.stylegan2.losses import Losses
 from jaxtalk.stylegan2.networks import Discriminator, Generator, discriminator_layer_order
-from jaxtalk.stylegan2.phases import Phases, Settings, make_optimizer
+from jaxtalk.stylegan2.phases import Phases, Settings, make_optimizer, make_paired_optimizer
 from jaxtalk.stylegan2.store import save_network
-from jaxtalk.stylegan2.training_data import STUDIO_SHAPE, Pictures, open_pictures
+from jaxtalk.stylegan2.training_data import STUDIO_SHAPE, Pairs, Pictures, check_pairs, open_pictures
 from jaxtalk.stylegan2.transfer import load_start, start_from
 from jaxtalk.training.task import Stage, TrainState
 
@@ -46,6 +46,10 @@ class StyleGAN2Task:
     self.config = config
     _check(config)
     self._pictures = open_pictures(config, folder=None)
+    self._paired = config.loss.paired_weight > 0
+    self._pairs: Pairs | None = None
+    if self._paired and self._pictures is not None:
+      check_pairs(self._pictures)
     c_dim, channels = STUDIO_SHAPE if self._pictures is None else (self._pictures.c_dim, self._pictures.channels)
     self.generator, self.discriminator = make_networks(
       config, c_dim if config.model.networks == "conditional" else 0, channels
@@ -74,17 +78,25 @@ class StyleGAN2Task:
 
   def batch_spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
     g, size = self.generator, self.config.train.batch_size
+    pairs = {
+      "pair_z": jax.ShapeDtypeStruct((size, g.z_dim), jnp.float32),
+      "pair_centres": jax.ShapeDtypeStruct((size, 3, 2), jnp.float32),
+    }
     return {
       "image": jax.ShapeDtypeStruct((size, g.img_resolution, g.img_resolution, g.img_channels), jnp.uint8),
       "label": jax.ShapeDtypeStruct((size, g.c_dim), jnp.float32),
       "gen_label": jax.ShapeDtypeStruct((size, 4, g.c_dim), jnp.float32),
+      **(pairs if self._paired else {}),
     }
 
   def train_batches(self, folder: Path) -> ImageBatches:
     train = self.config.train
     if self._pictures is None:
       self._pictures = open_pictures(self.config, folder)
-    return ImageBatches(self._data, train.batch_size, train.seed, (jax.process_index(), jax.process_count()))
+    if self._paired and self._pairs is None:
+      self._pairs = Pairs(self._data, self.generator.z_dim, train.seed)
+    place = jax.process_index(), jax.process_count()
+    return ImageBatches(self._data, train.batch_size, train.seed, place, extras=self._pairs)
 
   def evaluate(self, state: TrainState) -> Mapping[str, float | np.ndarray]:
     """A sheet of samples, and their Frechet distance to all training pictures if an extractor is set."""
@@ -93,6 +105,8 @@ class StyleGAN2Task:
     if not self._shown_reals:
       some = np.random.default_rng(1).integers(len(self._data), size=side**2)
       results["reals"], self._shown_reals = tiles(np.stack([self._data.image(int(i)) for i in some]), side), True
+    if self._pairs is not None:
+      results["pairs"] = self._drawn_pairs(state, side)
     if self._extractor is not None:
       fakes = self._fakes(state, count, varied=True)
       for result in evaluate_images(self._data, fakes, self._extractor, ("frechet",)):
@@ -136,6 +150,20 @@ class StyleGAN2Task:
       rows = np.arange(start, start + _CHUNK) % count  # the last chunk is filled up: one compiled shape
       images = self._draw(variables, z[rows], c[rows], start, "random" if varied else "const")
       yield np.asarray(images)[: count - start]
+
+  def _drawn_pairs(self, state: TrainState, side: int) -> np.ndarray:
+    """Pictures and, below them, what the average generator draws from their labels."""
+    assert self._pairs is not None
+    rng = np.random.default_rng(2)
+    rows = rng.integers(len(self._data), size=_CHUNK)
+    variables = jax.device_get({"params": state.ema, "buffers": state.extra["G_buffers"]})
+    z, labels = self._pairs(rows, rng)["pair_z"], self._data.labels[rows]
+    fakes = np.asarray(self._draw(variables, z, labels, 0, "const"))
+    reals = np.stack([self._data.image(int(i)) for i in rows])
+    side = min(side, _CHUNK)
+    count = _CHUNK // side * side
+    both = np.stack([x[:count].reshape(-1, side, *x.shape[1:]) for x in (reals, fakes)], axis=1)
+    return tiles(both.reshape(-1, *reals.shape[1:]), side)
 
   def _samples(self, variables, z, c, seed, noise_mode):
     keys = {"noise": jax.random.key(seed)}
@@ -191,6 +219,7 @@ def make_phases(config: ConfigDict, generator: Generator, discriminator: Discrim
     mixing=loss.mixing_prob > 0,
     r1_gamma=loss.r1_gamma,
     pl_weight=loss.pl_weight,
+    paired_weight=loss.paired_weight,
     w_avg_beta=generator.w_avg_beta,
   )
   settings = Settings(
@@ -204,10 +233,14 @@ def make_phases(config: ConfigDict, generator: Generator, discriminator: Discrim
     pipe=pipe_named(ada.pipe) if ada.mode != "noaug" else None,
     ada_target=ada.target if ada.mode == "ada" else None,
     ada_kimg=ada.kimg,
+    paired=loss.paired_weight > 0,
+    adversarial_start=-(-int(loss.paired_only_kimg * 1000) // train.batch_size) if loss.paired_weight > 0 else 0,
     frozen=tuple(layers[: train.freeze_d]),
   )
   every = {"G": loss.pl_every, "D": loss.r1_every}
   optimizers = {name: make_optimizer(optimizer.lr, (0.0, optimizer.b2), optimizer.eps, n) for name, n in every.items()}
+  if loss.paired_weight > 0:
+    optimizers["pair"] = make_paired_optimizer(optimizer.paired_lr, optimizer.paired_mapping_boost)
   return Phases(losses, settings, optimizers)
 
 
@@ -239,6 +272,9 @@ def _check(config: ConfigDict) -> None:
     raise InputError(f"config.model.mbstd_group {group} does not divide the {size} pictures that pass at a time")
   if config.loss.r1_every < 1 or config.loss.pl_every < 1:
     raise InputError("config.loss.r1_every and pl_every must be at least 1; r1_gamma=0 and pl_weight=0 switch them off")
+
+  if config.loss.paired_weight < 0 or config.loss.paired_only_kimg < 0:
+    raise InputError("config.loss.paired_weight and paired_only_kimg must be at least 0")
 
 
 def _known(field: str, value: str, names: Sequence[str]) -> None:

@@ -25,8 +25,8 @@ from jaxtalk.training.task import TrainState, create_state, gradient_update
 
 _SHIFT = 2  # pixels by which pictures are moved at most, so that a generator's looser alignment does not matter
 _SIDED = ("yaw", "roll", "light_azimuth")  # what changes its sign in a mirror
-# Landmark i of a mirrored face is landmark _MIRRORED[i] of the face: the 68 of iBUG, then the pupils.
-_MIRRORED = np.array([
+# Landmark i of a mirrored face is landmark MIRRORED[i] of the face: the 68 of iBUG, then the pupils.
+MIRRORED = np.array([
   *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
   41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1), 69, 68,
 ])  # fmt: skip
@@ -104,7 +104,7 @@ class FaceSource:
 def mirror(batch: Mapping[str, jax.Array], flip: jax.Array) -> dict[str, jax.Array]:
   """Some pictures (B,) of a batch the other way round, and their targets with them."""
   signs = jnp.array([-1.0 if a.name in _SIDED else 1.0 for a in fa.ATTRIBUTES])
-  points = batch["landmarks"][:, _MIRRORED] * jnp.array([-1.0, 1.0])[None, None]
+  points = batch["landmarks"][:, MIRRORED] * jnp.array([-1.0, 1.0])[None, None]
   return {
     **batch,
     "image": jnp.where(flip[:, None, None, None], batch["image"][:, :, ::-1], batch["image"]),

@@ -105,12 +105,14 @@ class Stage:
   Attributes:
     name: for messages.
     run: pure, (state, batch) -> (state, metrics of this part).
-    every: it runs in the updates 0, every, 2 * every ... counted by ``state.step``.
+    every: it runs in the updates 0, every, 2 * every ... counted by ``state.step``,
+    start: but not before this one.
   """
 
   name: str
   run: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]]
   every: int = 1
+  start: int = 0
 
 
 @runtime_checkable

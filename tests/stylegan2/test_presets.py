@@ -102,6 +102,7 @@ def test_steps_follow_the_batch_size():
 def test_demo_is_small_conditional_and_needs_no_jax():
   config = config_of("demo")
   assert (config.model.networks, config.data.resolution, config.model.channel_max) == ("conditional", 64, 128)
+  assert config.loss.paired_weight > 0 and config_of("auto").loss.paired_weight == 0
   code = "import sys; from jaxtalk import cli; from pathlib import Path; "
   code += "cli.load_config('configs/stylegan2.py', Path('.')); print('jax' in sys.modules)"
   done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -61,6 +61,7 @@ def tiny(pictures, **changes):
   small = {"train.steps": 20, "train.log_every": 1, "train.eval_every": 20, "train.save_every": 20}
   small |= {"train.batch_size": 8, "mesh.data": 1, "model.z_dim": 8, "model.w_dim": 8, "model.channel_base": 64}
   small |= {"augment.mode": "ada", "augment.pipe": "color", "augment.kimg": 1.0, "loss.pl_weight": 2.0}
+  small |= {"loss.paired_weight": 0, "model.mapping_layers": 2}
   small |= {"loss.mixing_prob": 0.9, "eval.samples": 12, "eval.grid": 2, "data.path": pictures, "data.mirror": False}
   values = {**small, **{name.replace("__", "."): value for name, value in changes.items()}}
   cli.override(config, {name: str(value) for name, value in values.items()})

@@ -79,7 +79,7 @@ def symmetric_face():
   """(70, 2) landmarks from -1 to 1 of a face that is its own mirror image."""
   rng = np.random.default_rng(2)
   points = rng.uniform(-0.9, 0.9, (70, 2)).astype(np.float32)
-  mirrored = points[task_module._MIRRORED] * [-1, 1]
+  mirrored = points[task_module.MIRRORED] * [-1, 1]
   return ((points + mirrored) / 2).astype(np.float32)
 
 
@@ -102,8 +102,8 @@ def test_a_mirror_turns_what_has_sides():
   for name in batch:
     np.testing.assert_array_equal(twice[name], batch[name])
   # The subject's right eye (36 to 41) becomes the left one, its outer corner stays an outer corner.
-  assert task_module._MIRRORED[[36, 39, 48, 30, 68]].tolist() == [45, 42, 54, 30, 69]
-  np.testing.assert_array_equal(np.sort(task_module._MIRRORED), np.arange(70))
+  assert task_module.MIRRORED[[36, 39, 48, 30, 68]].tolist() == [45, 42, 54, 30, 69]
+  np.testing.assert_array_equal(np.sort(task_module.MIRRORED), np.arange(70))
 
 
 def test_shifted_pictures_take_their_landmarks_along():

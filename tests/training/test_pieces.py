@@ -185,7 +185,7 @@ def test_averages_are_over_the_updates_that_have_a_metric():
   assert loop._averages(window) == {"a": 3.0, "lazy": 6.0}
 
 
-def test_stages_run_at_their_intervals():
+def test_stages_run_at_their_intervals_from_their_start():
   class Stepped:
     """Stands for a compiled stage: counts its calls in the state."""
 
@@ -198,10 +198,10 @@ def test_stages_run_at_their_intervals():
     def cost_analysis(self):
       return {"flops": 8.0}
 
-  update, state, seen = plan.Update([(Stepped("main"), 1), (Stepped("lazy"), 4)]), {}, []
+  update, state, seen = plan.Update([(Stepped("main"), 1, 0), (Stepped("lazy"), 4, 0), (Stepped("late"), 2, 3)]), {}, []
   for step in range(6):
     state, metrics = update(step, state, "batch")
     seen.append(sorted(metrics))
-  assert state == {"main": 6, "lazy": 2}
-  assert seen == [["lazy", "main"], ["main"], ["main"], ["main"], ["lazy", "main"], ["main"]]
-  assert update.flops() == 8.0 + 8.0 / 4
+  assert state == {"main": 6, "lazy": 2, "late": 1}
+  assert seen == [["lazy", "main"], ["main"], ["main"], ["main"], ["late", "lazy", "main"], ["main"]]
+  assert update.flops() == 8.0 + 8.0 / 4 + 8.0 / 2
