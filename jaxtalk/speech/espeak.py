@@ -52,6 +52,8 @@ class _Take:
 
 def _ask(requests: Sequence[dict]) -> list[_Take]:
   """Several requests to a fresh process of eSpeak's."""
+  if len(requests) > 1 and not hasattr(os, "fork"):
+    return [take for request in requests for take in _ask([request])]
   root = str(Path(jaxtalk.__file__).parents[1])
   env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
   command = [sys.executable, "-m", "jaxtalk.speech.espeak_process"]

@@ -6,8 +6,8 @@ fresh process the same request gives the same samples. It also keeps GPL code ou
 Requests (stdin): a list of {"language", "variant", "text", "words_per_minute", "spread", "seed"} with "f0_hz", the
 median pitch to be found, or "pitch", on the library's scale; without "text" only the language is looked up. Reply
 (stdout) to each: one line of JSON {"rate", "phones": [[name, sample]], "words": [[text position, length, sample]],
-"samples": n}, then n float32. Otherwise {"missing": why} or {"bad": why}. Each is answered by a fork, so that every
-request finds the library fresh and Python is started once; where a fork dies, the replies end.
+"samples": n}, then n float32. Otherwise {"missing": why} or {"bad": why}. Each of several is answered by a fork, so
+that every request finds the library fresh and Python is started once; where a fork dies, the replies end.
 """
 
 from __future__ import annotations
@@ -180,7 +180,11 @@ def reply(request: dict) -> None:
 
 
 def main() -> None:
-  for request in json.load(sys.stdin):
+  requests = json.load(sys.stdin)
+  if len(requests) == 1:  # nothing to keep apart, and no need of a fork where there is none
+    reply(requests[0])
+    return
+  for request in requests:
     child = os.fork()
     if not child:
       reply(request)

@@ -27,6 +27,20 @@ def test_made_once_and_the_same_again(tmp_path):
   assert len(speech_mix.SpeechMix(builtin=1, espeak=0, seed=4).load(tmp_path, said.append)) == 1 and len(said) == 2
 
 
+def test_many_at_once_are_as_one_by_one():
+  pytest.importorskip("espeakng_loader")
+  from jaxtalk.speech.espeak import EspeakVoice, speak_all
+
+  mix = speech_mix.SpeechMix(builtin=0, espeak=2, seed=1)
+  jobs = []
+  for i, language in enumerate(("de", "it")):
+    spec = mix._spec(np.random.default_rng(i), i, "Mama, papa.", language)
+    jobs.append((EspeakVoice("+m2", 1.1, 40), spec))
+  for (voice, spec), speech in zip(jobs, speak_all(jobs), strict=True):
+    alone = voice.speak(spec)
+    assert alone.phones == speech.phones and alone.waveform.tobytes() == speech.waveform.tobytes()
+
+
 def test_without_espeak_one_line_and_the_rest(tmp_path, monkeypatch):
   (tmp_path / "espeakng_loader.py").write_text("raise ImportError('not here', name='espeakng_loader')")
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
