@@ -94,6 +94,7 @@ def speech_encoder(folder: Path) -> Path:
     conv_widths=(4,) * 7,
     position_kernel=4,
     position_groups=2,
+    **dict.fromkeys(("dropout", "attention_dropout", "hidden_dropout", "layer_drop"), 0.0),
   )
   module, rng = SpeechEncoder(config), np.random.default_rng(0)
   shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 800), jnp.float32))
