@@ -34,6 +34,7 @@ PAST, LENGTH, AHEAD = 12, 58, 8  # tokens of 40 ms: history, the most to be made
 MANNER_WIDTH = len(STYLE_RANGES) + 1 + len(EMOTIONS) - 1
 
 _AGES = (3.0, 60.0)
+_WHITE = 0.1  # share of white noise in slow noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,47 @@ def features(waveform: jax.Array) -> jax.Array:
   return scaled_log(power).reshape(*power.shape[:2], -1)
 
 
+def colour(white: jax.Array) -> jax.Array:
+  """(B, LENGTH, TOKEN_WIDTH) white noise to the noise of the flow: of variance 1, but slow where motion is slow.
+
+  What a head does for seconds would hide in the mean of hundreds of white numbers, which few steps cannot find; noise
+  that is itself slow says it in every frame (after Ge et al. 2023, arXiv 2305.10474). Lips keep white noise.
+  """
+  frames = white.reshape(len(white), -1, len(codes.CHANNELS))
+  parts = [
+    frames[..., group] if mix is None else jnp.einsum("ts,bsc->btc", mix, frames[..., group])
+    for group, mix in _colours()
+  ]
+  order = np.argsort(np.concatenate([group for group, _ in _colours()]))
+  return jnp.concatenate(parts, axis=-1)[..., order].reshape(white.shape)
+
+
+@functools.cache
+def _colours() -> tuple[tuple[np.ndarray, np.ndarray | None], ...]:
+  """Columns of the codes and the (T, T) matrix that their noise is multiplied by, None where it stays white."""
+  seconds = np.array([_noise_seconds(name) for name in codes.CHANNELS])
+  t = np.arange(LENGTH * net.SUBFRAMES) / float(net.FPS)
+  groups: list[tuple[np.ndarray, np.ndarray | None]] = []
+  for width in np.unique(seconds):
+    mix = None
+    if width > 0:
+      smooth = np.exp(-0.5 * ((t[:, None] - t[None]) / width) ** 2)
+      smooth /= np.linalg.norm(smooth, axis=1, keepdims=True)
+      mix = np.sqrt(1.0 - _WHITE**2) * smooth + _WHITE * np.eye(len(t))
+      mix = (mix / np.linalg.norm(mix, axis=1, keepdims=True)).astype(np.float32)
+    groups.append((np.flatnonzero(seconds == width), mix))
+  return tuple(groups)
+
+
+def _noise_seconds(channel: str) -> float:
+  """How long the noise of a channel lasts: about as long as what the channel does."""
+  if channel.startswith("head"):
+    return 0.4
+  if channel.startswith(("brow", "cheek", "nose", "eyeSquint", "eyeWide", "mouthSmile", "mouthFrown")):
+    return 0.2
+  return 0.08 if channel.startswith(("gaze", "eyeBlink")) else 0.0
+
+
 def flow_input(time: jax.Array, step: jax.Array | float, weights: Sequence[jax.Array | float]) -> jax.Array:
   """(B,) times and what else the network is told, as (B, 4)."""
   columns = [jnp.broadcast_to(jnp.asarray(x, jnp.float32), time.shape) for x in (time, step, *weights)]
@@ -131,7 +173,7 @@ def sample_window(
     params: its parameters.
     waveform: (B, (P + L) * TOKEN_SAMPLES) at 16 kHz, history included.
     conditions: manner and history.
-    start: (B, L, TOKEN_WIDTH) noise.
+    start: (B, L, TOKEN_WIDTH) noise, see `colour`.
     guidance: (2,) weights of ``GUIDED``; 1 is as learnt.
     steps: of Euler's method.
 
@@ -145,7 +187,8 @@ def sample_window(
     told = flow_input(time, step_size(steps), (guidance[0], guidance[1]))
     return jnp.asarray(module.apply(variables, x, told, conditions, heard, method="estimate"))
 
-  return sample(predict, euler(flow_levels(steps)), start)
+  levels = flow_levels(steps, shift=1.0 if step_size(steps) else 3.0)  # short steps are taken where motion is decided
+  return sample(predict, euler(levels), start)
 
 
 def save(path: Path, flow: MotionFlow) -> None:

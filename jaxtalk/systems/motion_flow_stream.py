@@ -24,7 +24,18 @@ from jaxtalk.systems import motion_flow_net as net
 
 HOP, SMALLEST_HOP = mf.LENGTH - mf.AHEAD, 5  # tokens
 _MOST_GAIN = 10.0  # a quieter recording stays quieter: what is amplified further is its noise
+_FADE = 5  # tokens, at most motion_flow.AHEAD
+_FADING = (0.5 + 0.5 * np.cos(np.pi * (np.arange(_FADE) + 0.5) / _FADE)).astype(np.float32)[:, None]
 _SILENCE = 1e-7  # mean square below which nothing is heard
+
+
+def _temperature(mouth_scale: float) -> np.ndarray:
+  """(TOKEN_WIDTH,) scales of the noise that a window starts from: takes differ in head, gaze and brows, not in lips."""
+  speaking = [name.startswith(("jaw", "mouth", "lip", "tongue")) for name in codes.CHANNELS]
+  return np.tile(np.where(speaking, mouth_scale, 1.0), net.SUBFRAMES).astype(np.float32)
+
+
+_TEMPERATURE = _temperature(0.2)
 
 
 class MotionFlowAnimator(performance.OneByOne):
@@ -108,6 +119,7 @@ class MotionStream:
     self._face = _Face(flow, fps)
     self._made = 0  # tokens
     self._history = np.zeros((mf.PAST, net.TOKEN_WIDTH), np.float32)
+    self._foreseen = np.zeros((_FADE, net.TOKEN_WIDTH), np.float32)
     self._samples, self._rate, self._fps = 0, sample_rate, fps
     self._over = False
 
@@ -155,12 +167,16 @@ class MotionStream:
     )
     heard = self._ears.window(self._made - mf.PAST, self._made + self._hop + mf.AHEAD)
     heard = np.pad(heard, (0, (mf.PAST + mf.LENGTH) * net.TOKEN_SAMPLES - len(heard)))
-    start = self._rng.standard_normal((1, mf.LENGTH, net.TOKEN_WIDTH), np.float32)
+    white = self._rng.standard_normal((1, mf.LENGTH, net.TOKEN_WIDTH), np.float32)
+    start = mf.colour(white) * _TEMPERATURE[None, None]
     flow = self._flow
     made = mf.sample_window(
       flow.net, flow.params["flow"], heard[None], conditions, start, self._guidance, steps=self._steps
     )
-    tokens = np.asarray(made)[0, : self._hop]
+    tokens = np.array(made)[0, : self._hop + _FADE]
+    if self._made:  # what the window before foresaw fades out, so that slow things, such as the head, do not jump
+      tokens[:_FADE] += _FADING * (self._foreseen - tokens[:_FADE])
+    tokens, self._foreseen = np.split(tokens, [self._hop])
     self._history = np.concatenate([self._history, tokens])[-mf.PAST :]
     self._made += self._hop
     self._ears.forget(self._made - mf.PAST)

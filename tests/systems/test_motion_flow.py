@@ -173,3 +173,24 @@ def test_the_style_of_a_clip_and_of_a_motion_at_another_rate(flow):
   assert isinstance(flow.style_of(frames), MotionStyle)
   with pytest.raises(InputError, match="two frames"):
     flow.style_of(frames[:1])
+
+
+def test_noise_is_slow_where_motion_is_slow():
+  white = np.random.default_rng(0).standard_normal((300, mf.LENGTH, net.TOKEN_WIDTH), np.float32)
+  noise = np.asarray(mf.colour(jnp.asarray(white))).reshape(300, -1, len(codes.CHANNELS))
+  np.testing.assert_allclose(noise.std(axis=(0, 1)), 1.0, atol=0.08)
+  head, gap = codes.CHANNELS.index("headYaw"), codes.GAP
+  np.testing.assert_array_equal(noise[..., gap], white.reshape(noise.shape)[..., gap])
+  assert np.corrcoef(noise[:, 50, head], noise[:, 55, head])[0, 1] > 0.9
+  assert abs(np.corrcoef(noise[:, 50, head], noise[:, 50, head + 1])[0, 1]) < 0.2
+
+
+def test_windows_that_disagree_are_faded_into_each_other(weights, monkeypatch):
+  level = iter(range(9))
+  made = lambda *_, **__: np.full((1, mf.LENGTH, net.TOKEN_WIDTH), float(next(level)), np.float32)  # noqa: E731
+  monkeypatch.setattr(mf, "sample_window", made)
+  speech = Speech(waveform=_voice(6.0), sample_rate=RATE)
+  yaw = ms.MotionFlowAnimator(weights, steps=1).animate_one(speech, Fraction(25), MANNER)["headYaw"]
+  steps = (yaw - yaw[0]) / 0.2  # in units of the windows' disagreement
+  np.testing.assert_allclose(steps[[49, 55, 99, 105]], [0.0, 1.0, 1.0, 2.0], atol=1e-5)
+  assert np.diff(steps).max() < 0.35
