@@ -12,6 +12,7 @@ import pytest
 from jaxtalk.core import InputError
 from jaxtalk.diffusion import Guidance, cosine, ddim, ddpm
 from jaxtalk.systems import diffposetalk as dpt
+from jaxtalk.systems import diffposetalk_windows
 from jaxtalk.systems.diffposetalk_motion import Stats, normalise_shape, pack
 from jaxtalk.systems.diffposetalk_official import official_guidance
 from jaxtalk.systems.diffposetalk_windows import PIECE_MARGIN, normalise, pad_to_grid, pieces
@@ -145,14 +146,13 @@ def test_features_that_are_not_whole_windows_are_refused():
 
 
 def a_system(**changes):
-  module, variables = small()
+  networks = {} if "denoiser" in changes else dict(zip(("denoiser", "variables"), small(), strict=True))
   ones = {
     f"{k}_{m}": np.ones(n, np.float32) for k, n in (("exp", 50), ("pose", 6), ("shape", 100)) for m in ("mean", "std")
   }
   return dpt.DiffPoseTalk(
     **{
-      "denoiser": module,
-      "variables": variables,
+      **networks,
       "encoder": None,
       "encoder_variables": {},
       "stats": Stats(**ones),
@@ -160,6 +160,77 @@ def a_system(**changes):
       **changes,
     }
   )
+
+
+class Continues:
+  """A denoiser that goes on from the last frame before it, by as much as the speech of each frame says."""
+
+  frames, previous, motion_width, width = LENGTH, BEFORE, 54, 54
+
+  def apply(self, variables, *args, **kwargs):
+    if kwargs.get("method") == "hear":
+      return args[2]
+    moved = jnp.cumsum(kwargs["heard"], axis=1) + args[4][:, -1:]
+    return jnp.concatenate([args[4], moved], axis=1)
+
+
+def test_what_goes_on_from_its_previous_frames_has_no_seam_for_a_minute():
+  frames = 25 * 60
+  speech = jnp.asarray(np.random.default_rng(0).normal(size=(1, frames, 54)), jnp.float32)
+  start = {"start_motion": jnp.zeros((BEFORE, 54)), "start_audio": jnp.zeros((BEFORE, 54))}
+  motion = dpt.generate_windows(
+    Continues(),
+    {"params": start},
+    speech,
+    jnp.zeros((1, 100)),
+    None,
+    frames - 1,
+    ddim(cosine(500).levels(2)),
+    jnp.ones((1, LENGTH, 54)),
+    jax.random.key(0),
+  )
+  np.testing.assert_allclose(motion, np.cumsum(speech, axis=1)[:, :-1], atol=2e-3)
+  speed = np.abs(np.diff(np.asarray(motion)[0], axis=0)).mean(-1)
+  joints = np.arange(LENGTH - 1, frames - 2, LENGTH)
+  assert np.median(speed[joints]) < np.percentile(np.delete(speed, joints), 99)
+  assert np.median(speed[joints]) == pytest.approx(np.median(np.delete(speed, joints)), rel=0.1)
+
+
+def test_ten_minutes_take_no_more_memory_at_once_than_one(monkeypatch):
+  """Every program sees arrays of one size, however long the recording is, and what is done lies on the host."""
+  heard, windows = set(), set()
+
+  def features(denoiser, encoder, params, encoder_variables, waveform):
+    heard.add(waveform.shape)
+    return jnp.zeros((1, (waveform.shape[1] - 80) // 640, denoiser.width))
+
+  def window(denoiser, params, conditions, plan, start, noise, guidance, scales, threshold):
+    windows.add(str(jax.tree.map(jnp.shape, (conditions, start))))
+    return start
+
+  monkeypatch.setattr(diffposetalk_windows, "_features", features)
+  monkeypatch.setattr(diffposetalk_windows, "_window", window)
+  start = {"start_motion": np.zeros((10, 54), np.float32), "start_audio": np.zeros((10, 16), np.float32)}
+  system = a_system(denoiser=dpt.Denoiser(width=16, style_width=4), variables={"params": start})
+  plan = ddim(cosine(500).levels(1))
+  expression, _ = system.generate(np.zeros(600 * 16_000, np.float32), np.zeros(100), None, jax.random.key(0), plan=plan)
+  assert expression.shape == (1, 15_000, 50)
+  assert heard == {(1, 60 * 16_000 + 80)} and len(windows) == 1
+
+
+def test_a_clip_of_one_frame_gives_one_frame():
+  system, d = recorded()
+  wave = d["audio_i16"][:640].astype(np.float32) / 32768
+  plan = ddim(system.schedule.levels(2))
+  expression, pose = system.generate(wave, d["shape_raw"], dpt.Style(vector=d["style"]), jax.random.key(0), plan=plan)
+  assert expression.shape == (1, 1, 50) and pose.shape == (1, 1, 6)
+  assert np.isfinite(expression).all() and np.isfinite(pose).all()
+
+
+def test_a_checkpoint_of_another_size_is_named():
+  importer, state, args = official("denoiser")
+  with pytest.raises(InputError, match=r"denoising_net\.feature_proj\.weight is \(32, 54\), not \(64, 54\)"):
+    importer(state, **{**args, "feature_dim": 64})
 
 
 def test_input_that_does_not_fit_is_named():
