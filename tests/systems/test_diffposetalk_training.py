@@ -159,7 +159,8 @@ def test_frozen_parts_of_the_speech_encoder_stay(folder, trained):
   assert not any(jax.tree.leaves((same["feature_projection"], same["encoder"]["layers_1"])))
 
 
-@pytest.mark.parametrize("kind", ("style", pytest.param("denoiser", marks=pytest.mark.slow)))
+@pytest.mark.slow  # compiles for minutes
+@pytest.mark.parametrize("kind", ("style", "denoiser"))
 def test_eight_devices_train_as_one(kind, folder, style, request, tmp_path):
   one, _, wanted = style if kind == "style" else request.getfixturevalue("trained")
   many, _, found = run(kind, folder, tmp_path, mesh__data=8)
