@@ -73,6 +73,9 @@ def get_config(arg="demo"):
   config.model.conv_clamp = preset.conv_clamp  # limit of activations, 0 is none
   config.model.remat = False  # recompute in the backward pass to save memory
 
+  config.kernels = ConfigDict()
+  config.kernels.modulated_conv = "auto"  # auto (what is shown to be faster), xla, grouped or pallas
+
   config.data = ConfigDict()
   config.data.path = ""  # zip, folder or tfds:NAME; empty: studio children, rendered on the first run
   config.data.resolution = preset.resolution  # pictures are cut and shrunk to it

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxtalk.cli import nearest
 from jaxtalk.core import InputError
 from jaxtalk.data.image_folder import ImageBatches
+from jaxtalk.kernels.modulated_conv import choice
 from jaxtalk.metrics.extractors import Extractor, make_extractor
 from jaxtalk.metrics.image_quality import evaluate_images
 from jaxtalk.stylegan2 import album
@@ -188,7 +189,9 @@ class StyleGAN2Task:
 
 
 def make_networks(config: ConfigDict, c_dim: int, channels: int) -> tuple[Generator, Discriminator]:
-  """Generator and discriminator of a config."""
+  """Generator and discriminator of a config, which also says what convolutions they are traced with."""
+  choice.choose(config.kernels.modulated_conv)
+  choice.say_once(choice.describe())
   model = config.model
   common: dict[str, Any] = {
     "c_dim": c_dim,
@@ -258,6 +261,7 @@ def _check(config: ConfigDict) -> None:
   train, model, ada = config.train, config.model, config.augment
   _known("model.networks", model.networks, ("plain", "conditional", "pair"))
   _known("model.dtype", model.dtype, tuple(_DTYPES))
+  _known("kernels.modulated_conv", config.kernels.modulated_conv, choice.IMPLEMENTATIONS)
   _known("augment.mode", ada.mode, ("ada", "fixed", "noaug"))
   if (model.networks == "pair") != (config.data.only_label >= 0):
     raise InputError(

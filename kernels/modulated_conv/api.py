@@ -12,6 +12,7 @@ from jax import lax
 from jaxtalk.kernels.activation import bias_act
 from jaxtalk.kernels.modulated_conv import choice, fused, reference
 from jaxtalk.kernels.modulated_conv.choice import Implementation
+from jaxtalk.kernels.modulated_conv.packing import LANES
 from jaxtalk.kernels.resample import DEFAULT_TAPS, setup_filter
 
 _SLOPES = {"linear": 1.0, "lrelu": 0.2}  # activations that the kernel applies itself
@@ -88,11 +89,12 @@ def modulated_conv(
 
     return on_blocks(*args) if wanted == "pallas" else lax.platform_dependent(*args, tpu=on_blocks, default=by_xla)
   settings = fused.Settings(up, demodulate, _taps(f), _SLOPES.get(activation, 1.0), gain, clamp)
-  plane = _plane(noise, x, up)
-  reason = fused.refusal(x, weight, settings) or ("resampling other than up by 2" if down != 1 or up > 2 else None)
-  if activation not in _SLOPES:
+  reason = fused.refusal(x, weight, settings)
+  if down != 1 or up > 2:
+    reason = "resampling other than up by 2"
+  elif activation not in _SLOPES:
     reason = f"activation {activation}"
-  if noise is not None and plane is None:
+  elif noise is not None and _plane(noise, x, up) is None:
     reason = "noise that differs between channels"
   if reason:
     choice.say_once(f"the kernel does not do {reason}; XLA does")
@@ -109,8 +111,12 @@ def modulated_conv(
 
 
 def _worth_it(x: jax.Array, weight: jax.Array, up: int) -> bool:
-  """Whether the kernel is ahead; for a 1x1 convolution, whether it is for the layer whose result this one reads."""
-  channels = weight.shape[2], weight.shape[2] if weight.shape[0] == 1 else weight.shape[3]
+  """Whether the kernel is ahead; for a 1x1 convolution, whether it left the pixels that this one reads in blocks."""
+  channels = weight.shape[2], weight.shape[3]
+  if weight.shape[0] == 1:
+    channels = channels[0], channels[0]
+    if channels[0] >= LANES:
+      return False
   return choice.faster_on_tpu(x.shape[1], x.shape[2], channels, up, x.dtype.name)
 
 

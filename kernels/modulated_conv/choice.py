@@ -66,6 +66,14 @@ def using(implementation: Implementation) -> Iterator[None]:
     choose(before)
 
 
+def describe() -> str:
+  """What runs, in one line."""
+  if _chosen != "auto":
+    return f"{_chosen} for every layer that it can do, as config.kernels.modulated_conv says"
+  layers = ", ".join(name for name, ratio in advantage().items() if ratio < 1)
+  return f"auto: XLA; on a TPU the fused kernel for {layers or 'no layer'}"
+
+
 def say_once(message: str) -> None:
   """One line on stderr, once a process: which implementation runs is never a secret."""
   if message not in _said:

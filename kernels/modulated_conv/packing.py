@@ -54,7 +54,8 @@ class Blocks:
   @property
   def sources(self) -> tuple[tuple[int, int], ...]:
     """Vectors that are multiplied, as (vertical, horizontal) kinds; see `pixels`."""
-    return tuple(itertools.product(*(range(3 if n == 1 else 2) for n in self.inner)))
+    vertical, horizontal = (range(3 if n == 1 else 2) for n in self.inner)
+    return tuple(itertools.product(vertical, horizontal))
 
 
 def blocks_for(channels: tuple[int, int], up: int, size: tuple[int, int]) -> Blocks:

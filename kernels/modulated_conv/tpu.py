@@ -125,7 +125,7 @@ def _cost(x: jax.Array, kernel: jax.Array, blocks: Blocks) -> pl.CostEstimate:
 def _kernel(above, main, below, kernel, style, scale, bias, *rest, blocks, epilogue, with_noise, interpret):
   noise, out, modulated, turned = rest if with_noise else (None, *rest, None)
   step, steps = pl.program_id(1), pl.num_programs(1)
-  sources, lanes, _ = kernel.shape
+  sources, lanes = kernel.shape[:2]
 
   @pl.when(step == 0)
   def _():

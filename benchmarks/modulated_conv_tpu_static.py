@@ -1,0 +1,149 @@
+"""What the fused TPU kernel of the modulated convolution is worth, from the compiler's own schedules: no TPU needed.
+
+Every layer of the 256, 512 and 1024 px generators, as the generator runs it (scale, convolve, demodulate, noise, bias,
+leaky ReLU, clamp; bfloat16), is compiled ahead of time for a TPU twice: XLA's graph, and the kernel. The final
+schedules are read (see tpu_schedule.py) and written to results/modulated_conv_tpu_static.json and, as ratios, to
+kernels/modulated_conv/advantage.json, by which ``implementation="auto"`` chooses.
+
+XLA is given the layouts that it likes best for input and output. The kernel is given blocks of pixels, as the layer
+before it leaves them.
+
+  pip install "jax[tpu]"   # only for its compiler
+  python benchmarks/modulated_conv_tpu_static.py --resolutions 256 512 1024
+  python benchmarks/modulated_conv_tpu_static.py --resolutions 64 --batch 1   # small, to try it out
+
+Layers that the result file has already are not compiled again (hours on two cores; ``--again`` starts over).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tpu_schedule
+from jax.experimental import topologies
+from jax.experimental.layout import Format, Layout
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "modulated_conv_tpu_static.json"
+ADVANTAGE = HERE.parent / "kernels" / "modulated_conv" / "advantage.json"
+DEVICES = {"v5e": "v5e:1x1", "v6e": "v6e:1x1"}
+MATRIX_PRODUCTS = {"v5e": 4 * 128 * 128, "v6e": 2 * 256 * 256}  # a cycle
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 1024])
+  parser.add_argument("--batch", type=int, default=4)
+  parser.add_argument("--device", choices=DEVICES, default="v5e")
+  parser.add_argument("--implementations", nargs="+", default=["pallas", "xla"])
+  parser.add_argument("--report", action="store_true", help="compile nothing: the table of what is there")
+  parser.add_argument("--again", action="store_true", help="forget the results so far")
+  args = parser.parse_args()
+  results = json.loads(RESULTS.read_text()) if RESULTS.exists() and not args.again else {"layers": {}}
+  results |= {"device": f"TPU {args.device}", "batch": args.batch, "dtype": "bfloat16"}
+  todo = {} if args.report else {layer.name: layer for r in args.resolutions for layer in shapes.layers(r)}
+  with tpu_schedule.dumped() as folder:
+    sharding = one_device(DEVICES[args.device])
+    for name, layer in sorted(todo.items(), key=lambda item: -item[1].size):
+      for implementation in args.implementations:
+        entry = results["layers"].setdefault(name, {})
+        if implementation not in entry:
+          entry[implementation] = measure(layer, args, implementation, sharding, folder)
+          print(name, implementation, entry[implementation], file=sys.stderr, flush=True)
+          RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+  print(report(results, args.resolutions))
+  ADVANTAGE.write_text(json.dumps({"device": results["device"], "ratios": ratios(results)}, indent=2) + "\n")
+
+
+def one_device(topology: str) -> NamedSharding:
+  """Everything on one chip that is described, not there."""
+  described = topologies.get_topology_desc(platform="tpu", topology_name=topology, chips_per_host_bounds=(1, 1, 1))
+  mesh = Mesh(np.array(described.devices)[:1], ("data",), axis_types=(AxisType.Auto,))
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def measure(layer: shapes.Layer, args, implementation: str, sharding: NamedSharding, folder: Path) -> dict:
+  """Compiles one layer and reads its schedules; {"refused": why} where the kernel does not do it."""
+  for path in folder.iterdir():
+    path.unlink()
+  blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2)
+  packed = implementation == "pallas"
+
+  def run(x, weight, styles, bias, noise, strength):
+    x = packing.unpack(x, blocks.inner) if packed else x
+    noise = noise[None, :, :, None] * strength
+    settings = {"up": layer.up, "noise": noise, "bias": bias, "activation": "lrelu", "gain": 2**0.5, "clamp": 256.0}
+    y = modulated_conv(x, weight, styles, implementation=implementation, **settings)
+    return packing.pack(y, blocks.outer) if packed else y
+
+  (i, o), inner, n = layer.channels, layer.size // layer.up, args.batch
+  shape = n, inner, inner, i
+  if packed:
+    shape = jax.eval_shape(lambda x: packing.pack(x, blocks.inner), jax.ShapeDtypeStruct(shape, jnp.bfloat16)).shape
+  inputs = [jax.ShapeDtypeStruct(shape, jnp.bfloat16)]
+  inputs += [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((3, 3, i, o), (n, i), (o,), (layer.size,) * 2, ())]
+  image = sharding if packed else Format(Layout.AUTO, sharding)
+  program = jax.jit(run, in_shardings=[image] + [sharding] * 5, out_shardings=image).lower(*inputs)
+  if packed and "tpu_custom_call" not in program.as_text():
+    return {"refused": "not whole registers"}
+  compiled = program.compile()
+  operations = tpu_schedule.read(folder)
+  return {
+    **dataclasses.asdict(sum(operations.values(), tpu_schedule.Cost())),
+    "full": round(n * layer.products / MATRIX_PRODUCTS[args.device] / sum(c.cycles for c in operations.values()), 3),
+    "bytes": least_bytes(layer, n) if packed else int(compiled.cost_analysis()["bytes accessed"]),
+    "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+  }
+
+
+def least_bytes(layer: shapes.Layer, batch: int) -> int:
+  """Image in, image out, kernel, noise: what a fused layer moves, in bytes, halo rows left out."""
+  (i, o), inner = layer.channels, layer.size // layer.up
+  return 2 * batch * (inner**2 * i + layer.size**2 * o) + 2 * 9 * layer.up**2 * i * o + 4 * layer.size**2
+
+
+def ratios(results: dict) -> dict[str, float]:
+  """Cycles of the kernel over those of XLA by layer, where both were compiled."""
+  found = {}
+  for name, entry in results["layers"].items():
+    if all("cycles" in entry.get(k, {}) for k in ("pallas", "xla")):
+      found[f"{name}:bfloat16"] = round(entry["pallas"]["cycles"] / entry["xla"]["cycles"], 3)
+  return found
+
+
+def report(results: dict, resolutions: list[int]) -> str:
+  """A table of the layers, and sums of each configuration with the kernel only where it is ahead."""
+  lines = [f"{'layer':<18}{'XLA cycles':>12}{'kernel':>12}{'ratio':>8}{'full':>14}{'spills':>16}"]
+  for name, entry in results["layers"].items():
+    x, k = entry.get("xla", {}), entry.get("pallas", {})
+    if "cycles" in x and "cycles" in k:
+      full, spills = f"{x['full']:.2f} {k['full']:.2f}", f"{x['spills']} {k['spills']}"
+      ratio = k["cycles"] / x["cycles"]
+      lines.append(f"{name:<18}{x['cycles']:>12}{k['cycles']:>12}{ratio:>8.2f}{full:>14}{spills:>16}")
+    elif "cycles" in x:
+      lines.append(f"{name:<18}{x['cycles']:>12}{k.get('refused', '-'):>24}")
+  for resolution in resolutions:
+    entries = [results["layers"].get(layer.name, {}) for layer in shapes.layers(resolution)]
+    known = [e for e in entries if "cycles" in e.get("xla", {})]
+    xla = sum(e["xla"]["cycles"] for e in known)
+    best = sum(min(e["xla"]["cycles"], e.get("pallas", {}).get("cycles", sys.maxsize)) for e in known)
+    if known:
+      lines.append(f"{resolution} px: {len(known)} of {len(entries)} layers, {best} / {xla} = {best / xla:.2f}")
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  main()
