@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ def modulated_conv(
     clamp: limit of the result; None is no limit.
     implementation: "xla" scales input and output channels around one shared convolution; "grouped" is the reference;
       "pallas" is one fused kernel (run on the host where there is no TPU); "auto" is what `choice.choose` set, by
-      default the kernel on TPUs for layers where it is shown to be faster, else "xla".
+      default the kernel on TPUs for layers where it is shown to be faster and no derivatives are taken, else "xla".
 
   Returns:
     (N, H * up // down, W * up // down, O) in the dtype of ``x``.
@@ -87,7 +88,7 @@ def modulated_conv(
     def on_blocks(x, weight, styles, bias, _):
       return bias_act(fused.pointwise(x, weight, styles), bias, act=activation, gain=gain, clamp=clamp)
 
-    return on_blocks(*args) if wanted == "pallas" else lax.platform_dependent(*args, tpu=on_blocks, default=by_xla)
+    return on_blocks(*args) if wanted == "pallas" else _where_proven(on_blocks, by_xla, *args)
   settings = fused.Settings(up, demodulate, _taps(f), _SLOPES.get(activation, 1.0), gain, clamp)
   reason = fused.refusal(x, weight, settings)
   if down != 1 or up > 2:
@@ -107,7 +108,19 @@ def modulated_conv(
 
   if wanted == "pallas":
     return by_kernel(*args)
-  return lax.platform_dependent(*args, tpu=by_kernel, default=by_xla)
+  return _where_proven(by_kernel, by_xla, *args)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _where_proven(on_tpu: Callable, by_xla: Callable, *args) -> jax.Array:
+  """The kernel on a TPU; XLA everywhere else and where derivatives are taken, which the table does not compare."""
+  return lax.platform_dependent(*args, tpu=on_tpu, default=by_xla)
+
+
+_where_proven.defvjp(
+  lambda _, by_xla, *args: jax.vjp(by_xla, *args),
+  lambda _on_tpu, _by_xla, pull, g: pull(g),
+)
 
 
 def _worth_it(x: jax.Array, weight: jax.Array, up: int) -> bool:

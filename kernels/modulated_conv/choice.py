@@ -71,7 +71,7 @@ def describe() -> str:
   if _chosen != "auto":
     return f"{_chosen} for every layer that it can do, as config.kernels.modulated_conv says"
   layers = ", ".join(name for name, ratio in advantage().items() if ratio < 1)
-  return f"auto: XLA; on a TPU the fused kernel for {layers or 'no layer'}"
+  return f"auto: XLA; where a TPU draws without derivatives, the fused kernel for {layers or 'no layer'}"
 
 
 def say_once(message: str) -> None:

@@ -151,6 +151,21 @@ def test_what_auto_stands_for(capsys):
     choice.choose("cuda")
 
 
+def test_auto_is_the_kernel_only_on_tpus_and_only_without_derivatives(monkeypatch):
+  args = _inputs(1, 32, 32, 32, 32, 1)
+  text = {}
+  for name, proven in (("proven", True), ("not proven", False)):
+    monkeypatch.setattr(choice, "faster_on_tpu", lambda *_, proven=proven: proven)
+    layer = _layer("auto", 1)
+    gradient = jax.grad(lambda *a, layer=layer: jnp.sum(jnp.square(layer(*a))), (0, 1, 2, 3, 4))
+    for platform in ("tpu", "cpu"):
+      for form, f in (("value", layer), ("gradient", gradient)):
+        lowered = jax.jit(f).trace(*args).lower(lowering_platforms=(platform,))
+        text[name, platform, form] = lowered.as_text()
+  found = {key for key, value in text.items() if "tpu_custom_call" in value}
+  assert found == {("proven", "tpu", "value")}
+
+
 def test_what_the_kernel_does_not_do_is_xlas_and_said_once(capsys):
   x, _, styles, *_ = _inputs(1, 4, 4, 8, 8, 1)
   weight = jnp.ones((5, 5, 8, 3))

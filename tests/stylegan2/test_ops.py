@@ -101,7 +101,7 @@ def test_conv2d_resample():
     check(data, case_id, f, {"x": x, "w": w})
 
 
-@pytest.mark.parametrize("implementation", ["xla", "grouped"])
+@pytest.mark.parametrize("implementation", ["xla", "grouped", "pallas"])
 def test_modulated_conv(implementation):
   data = golden.arrays("op_modulated_conv2d")
   for case_id, params in cases("op_modulated_conv2d"):
