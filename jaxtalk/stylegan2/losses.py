@@ -130,7 +130,7 @@ class Losses:
     z, real, centres = pairs
 
     def loss(g):
-      ws, after = dataclasses.replace(self, mixing=False).codes(g, stats, draws.replace(z=z), c)
+      ws, after = dataclasses.replace(self, mixing=False).codes(g, stats, dataclasses.replace(draws, z=z), c)
       values = pyramid_l1(self.paint(g, after, ws, draws), real, centres)
       return self.paired_weight * values.mean(), (after, {"loss_pair": values})
 

@@ -124,10 +124,14 @@ class PairLatents:
     """(2, N, M) principal components of what labels do not explain, with normal numbers in each."""
     both = np.concatenate
     explained = both([self._explain(flip, rng) for flip in (0, 1)])
-    small = both([_shrink(images, 16), _shrink(images[:, :, ::-1], 16)])
+    side = min(images.shape[1], 16)
+    small = both([_shrink(images, side), _shrink(images[:, :, ::-1], side)])
     points = _residual(both(list(landmarks)).reshape(len(small), -1), explained)
-    looks, top = _residual(small.reshape(len(small), -1), explained), small[:, :6]
-    place = _residual(both([top[:, :, :3], top[:, :, -3:]], axis=2).reshape(len(small), -1), explained)
+    looks = _residual(small.reshape(len(small), -1), explained)
+    width = side * 3 // 16  # the corners above the shoulders show the place
+    top = small[:, : 2 * width]
+    corners = both([top[:, :, :width], top[:, :, -width:]], axis=2)
+    place = _residual(corners.reshape(len(small), -1), explained)
     _, who = np.unique(columns["identity"], return_inverse=True)
     who = both([who, who + who.max() + 1])
     looks, shape = _means(looks, who), _means(points, who)
