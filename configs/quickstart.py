@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
   config.style.blink_rate = placeholder(float)  # blinks a minute, 0 to 60
   config.style.gaze_aversion = placeholder(float)  # share of time looking away, 0 to 1
   config.style.asymmetry = placeholder(float)  # left-right difference of the lower face, -1 to 1
+  config.style.like = placeholder(str)  # .json of a clip made before: speak in its style; what is given above wins
 
   config.camera = ConfigDict()
   config.camera.yaw = placeholder(float)  # degrees, -90 to 90; + moves the camera to the person's left
@@ -68,7 +69,12 @@ def get_config() -> ConfigDict:
 
   config.size = 256  # pixels, width and height: even, 64 to 1024
   config.fps = FieldReference(25, field_type=object)  # frames a second, 5 to 120; also 30000/1001
-  config.animator = "auto"  # procedural (phones), audio (energy), learned (a network); auto: procedural or audio
+  config.animator = "auto"  # learned (a network hears the voice), procedural (phones), audio (energy); auto: learned
+  config.learned = ConfigDict()
+  config.learned.weights = ""  # of train.py --config=configs/motion_flow.py; empty: those that ship
+  config.learned.steps = 4  # of the sampler: 1, 2, 4, 8 or 50
+  config.learned.speech = 1.0  # guidance, 0 to 4: 1 is as learnt, more follows the voice more
+  config.learned.manner = 1.0  # guidance, 0 to 4: more shows emotion, style and age more
   config.renderer = "studio"  # motion to pictures: studio is the built-in head
 
   config.outputs = ConfigDict()  # files next to every clip, besides mp4, wav, json and npz

@@ -66,7 +66,7 @@ def test_clips_page_and_summary(run, tmp_path):
   }
   documents = [json.loads((tmp_path / "out" / "clips" / f"clip_00000000{i}.json").read_text()) for i in (0, 1)]
   assert documents[0]["identity"]["id"] != documents[1]["identity"]["id"]
-  assert documents[0]["provenance"]["models"] == {"voice": "hibari", "animator": "procedural", "renderer": "studio"}
+  assert documents[0]["provenance"]["models"] == {"voice": "hibari", "animator": "learned", "renderer": "studio"}
 
 
 def test_more_clips_do_not_change_the_first(run, tmp_path):

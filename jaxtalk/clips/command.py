@@ -69,16 +69,22 @@ def make_stages(config: ConfigDict, outputs: Outputs) -> pipeline.Stages:
 
 
 def make_animator_of(config: ConfigDict) -> Animator:
-  """The animator that a config names: one of `jaxtalk.motion`, or the trained one."""
-  if config.animator == "learned":
-    from jaxtalk.systems.speech_motion import SpeechMotionAnimator  # takes flax, which few runs need
+  """The animator that a config names: the motion flow, or one of `jaxtalk.motion`."""
+  learned = config.learned
+  if _animator_name(config) == "learned":
+    from jaxtalk.systems.motion_flow_stream import MotionFlowAnimator  # loads flax
 
-    return SpeechMotionAnimator()
+    weights = Path(learned.weights) if learned.weights else None
+    return MotionFlowAnimator(weights, steps=learned.steps, guidance=(learned.speech, learned.manner))
   if config.animator not in ANIMATORS:
-    names = (*ANIMATORS, "learned")
+    names = ("auto", "learned", *ANIMATORS)
     hint = nearest(config.animator, names)
     raise InputError(f"config.animator={config.animator!r}: unknown{hint} (there are: {', '.join(names)})")
   return make_animator(config.animator)
+
+
+def _animator_name(config: ConfigDict) -> str:
+  return "learned" if config.animator == "auto" else config.animator
 
 
 def make_voice_of(config: ConfigDict) -> Voice:
@@ -91,9 +97,7 @@ def provenance(config: ConfigDict) -> dict:
   one = ConfigDict(config.to_dict())
   one.num_clips = 1
   voice = config.voice.name if config.audio is None else "recording"
-  animator = config.animator
-  if animator == "auto":  # what it comes to: every voice knows its phones, no recording does
-    animator = "procedural" if config.audio is None else "audio"
+  animator = _animator_name(config)
   licenses = ["Apache-2.0", "CC0-1.0"]  # this program and its voice; the head's shapes
   return {
     "config_sha256": config_hash(one),

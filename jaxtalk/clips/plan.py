@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Plan:
     self._fps = settings.frame_rate(config.fps)
     self._language = config.language or config.voice.name.partition(":")[2] or "en"
     self._texts = _texts(config, self._language)
+    self._style_of = _copied_style(config.style.like)
 
   def __len__(self) -> int:
     return self._config.num_clips
@@ -78,7 +80,7 @@ class Plan:
       language=self._language,
       person=who,
       emotion=_emotion(_generator(seed, _EMOTION), config.emotion),
-      style=_style(_generator(seed, _STYLE), config.style),
+      style=_style(_generator(seed, _STYLE), config.style, self._style_of),
       scene=Scene(
         camera=_camera(_generator(seed, _CAMERA), config.camera, who.age_years),
         light=_light(_generator(seed, _LIGHT), environment, config.light),
@@ -140,7 +142,17 @@ def _emotion(rng: np.random.Generator, section: ConfigDict) -> Emotion:
   return Emotion(label=section.label, intensity=default if intensity is None else intensity)
 
 
-def _style(rng: np.random.Generator, section: ConfigDict) -> MotionStyle:
+def _copied_style(path: str | None) -> dict[str, float]:
+  """The speaking style of a clip on disk, as far as the motion flow's style reader can tell; empty without one."""
+  if path is None:
+    return {}
+  from jaxtalk.clips import reader  # those who copy a style load flax
+  from jaxtalk.systems.motion_flow_stream import style_of
+
+  return dataclasses.asdict(style_of(reader.read_clip(Path(path)).motion))
+
+
+def _style(rng: np.random.Generator, section: ConfigDict, copied: dict[str, float]) -> MotionStyle:
   drawn = {
     "articulation": rng.uniform(0.9, 1.15),
     "expressiveness": rng.uniform(0.8, 1.25),
@@ -149,7 +161,8 @@ def _style(rng: np.random.Generator, section: ConfigDict) -> MotionStyle:
     "gaze_aversion": rng.uniform(0.15, 0.35),
     "asymmetry": rng.uniform(-0.25, 0.25),
   }
-  return _with(MotionStyle(), drawn, section)
+  given = ConfigDict({name: value for name, value in section.items() if name != "like"})
+  return _with(MotionStyle(), drawn | copied, given)
 
 
 def _camera(rng: np.random.Generator, section: ConfigDict, age: float) -> Camera:

@@ -42,6 +42,8 @@ RANGES: Mapping[str, Range] = {
   "style.blink_rate": Range(0, 60, "blinks a minute"),
   "style.gaze_aversion": Range(0, 1),
   "style.asymmetry": Range(-1, 1),
+  "learned.speech": Range(0, 4),
+  "learned.manner": Range(0, 4),
   "camera.yaw": Range(-90, 90, "degrees"),
   "camera.pitch": Range(-45, 45, "degrees"),
   "camera.distance": Range(0.4, 5, "metres"),

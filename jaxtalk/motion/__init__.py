@@ -6,19 +6,18 @@ from collections.abc import Callable
 
 from jaxtalk.core import Animator, InputError
 
-ANIMATORS = ("auto", "procedural", "audio")
+ANIMATORS = ("procedural", "audio")
 
 
 def make_animator(name: str) -> Animator:
   """An animator by name; InputError for a name that does not exist.
 
-  "procedural" needs phones; "audio" follows nothing but the sound's energy and spectrum; "auto" decides for each clip:
-  procedural where phones are known, audio where they are not.
+  "procedural" needs phones; "audio" follows nothing but the sound's energy and spectrum. The learned one is
+  `systems.motion_flow_stream.MotionFlowAnimator`.
   """
   from jaxtalk.motion import audio_driven, procedural
 
   makers: dict[str, Callable[[], Animator]] = {
-    "auto": audio_driven.AutoAnimator,
     "procedural": procedural.ProceduralAnimator,
     "audio": audio_driven.AudioAnimator,
   }

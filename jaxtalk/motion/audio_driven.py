@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from jaxtalk.core import Motion, Speech
-from jaxtalk.motion import articulation, cues, curves, mouth, performance, procedural
+from jaxtalk.motion import articulation, cues, curves, mouth, performance
 from jaxtalk.motion.performance import Manner, MouthPlan
 from jaxtalk.speech import prosody
 
@@ -26,14 +26,6 @@ class AudioAnimator(performance.OneByOne):
   def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
     """The motion of one recording."""
     return animate_one(speech, fps, manner)
-
-
-class AutoAnimator(performance.OneByOne):
-  """The procedural animator where phones are known, the audio-driven one where they are not; clip by clip."""
-
-  def animate_one(self, speech: Speech, fps: Fraction, manner: Manner) -> Motion:
-    """The motion of one speech or recording."""
-    return (procedural.animate_one if speech.phones else animate_one)(speech, fps, manner)
 
 
 def animate_one(speech: Speech, fps: Fraction, manner: Manner) -> Motion:

@@ -104,7 +104,7 @@ def features(waveform: jax.Array) -> jax.Array:
   return scaled_log(power).reshape(*power.shape[:2], -1)
 
 
-def colour(white: jax.Array) -> jax.Array:
+def colour(white: jax.Array | np.ndarray) -> jax.Array:
   """(B, LENGTH, TOKEN_WIDTH) white noise to the noise of the flow: of variance 1, but slow where motion is slow.
 
   What a head does for seconds would hide in the mean of hundreds of white numbers, which few steps cannot find; noise

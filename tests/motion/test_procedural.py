@@ -191,7 +191,7 @@ def test_bad_speech():
   with pytest.raises(InputError, match="empty"):
     animate([dataclasses.replace(speech(), waveform=np.zeros(0, np.float32))])
   with pytest.raises(InputError, match="1 speeches and 2"):
-    make_animator("auto").animate(
+    make_animator("procedural").animate(
       [speech()], fps=FPS, seeds=[1, 2], emotions=[Emotion()], styles=[MotionStyle()], ages=[6]
     )
   with pytest.raises(InputError, match="unknown animator 'learned'"):
