@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxtalk.stylegan2 import ops
 from jaxtalk.stylegan2.networks import Discriminator, Generator
@@ -18,6 +19,7 @@ def _networks(resolution):
   return g, jax.jit(g.init)(seed, jnp.zeros((1, 8))), jax.jit(d.init)(seed, images)
 
 
+@pytest.mark.slow
 def test_larger_pictures_begin_as_the_smaller_ones_enlarged():
   small, small_g, small_d = _networks(8)
   large, large_g, large_d = _networks(16)

@@ -82,7 +82,7 @@ class Recording:
     return Draws(z=z, z_mix=z_mix, cutoff=cutoff, noise=key, augment=jax.random.split(key, 2), directions=directions)
 
 
-@pytest.mark.parametrize("name", ["train_step0", "train_step1"])
+@pytest.mark.parametrize("name", ["train_step0", pytest.param("train_step1", marks=pytest.mark.slow)])
 def test_updates_are_the_official_ones(name):
   record = Recording(name)
   phases, data, config = record.phases(), record.data, record.config

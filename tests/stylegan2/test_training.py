@@ -81,6 +81,7 @@ def finished(pictures, tmp_path_factory):
   return folder, *run(folder, tiny(pictures))
 
 
+@pytest.mark.slow  # the loop's own tests do the same with a toy
 def test_eight_devices_give_the_losses_of_one(pictures, finished, tmp_path):
   folder, one, _ = finished
   many, _ = run(tmp_path, tiny(pictures, mesh__data=8))
@@ -127,6 +128,7 @@ def test_speed_pictures_and_files_are_written(finished):
   chex.assert_trees_all_close(variables["params"], jax.device_get(state.params["D"]))
 
 
+@pytest.mark.slow  # the loop's own tests do the same with a toy
 def test_stopping_and_going_on_changes_nothing(pictures, finished, tmp_path):
   run(tmp_path, tiny(pictures, train__steps=10))
   whole, text = run(tmp_path, tiny(pictures))
