@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxtalk.core import EMOTIONS, Emotion, InputError, MissingAssetError, MotionStyle, Speech
-from jaxtalk.motion import codes, performance
+from jaxtalk.motion import codes, mouth, performance
 from jaxtalk.motion.performance import Manner
 from jaxtalk.systems import motion_flow as mf
 from jaxtalk.systems import motion_flow_net as net
@@ -194,3 +194,19 @@ def test_windows_that_disagree_are_faded_into_each_other(weights, monkeypatch):
   steps = (yaw - yaw[0]) / 0.2  # in units of the windows' disagreement
   np.testing.assert_allclose(steps[[49, 55, 99, 105]], [0.0, 1.0, 1.0, 2.0], atol=1e-5)
   assert np.diff(steps).max() < 0.35
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "chords", "clipped tone"])
+def test_the_shipped_network_keeps_its_mouth_shut_where_nobody_speaks(kind):
+  t = np.arange(2 * RATE) / RATE
+  sound = {
+    "silence": 0.0 * t,
+    "noise": 0.1 * np.random.default_rng(0).standard_normal(len(t)),
+    "chords": 0.08 * sum(np.sin(2 * np.pi * f * t) for f in (220, 277, 330, 440)) * (1 + 0.5 * np.sin(4 * np.pi * t)),
+    "clipped tone": np.sign(np.sin(2 * np.pi * 150 * t)),
+  }[kind]
+  speech = Speech(waveform=np.asarray(sound, np.float32), sample_rate=RATE)
+  motion = ms.MotionFlowAnimator().animate_one(speech, Fraction(25), dataclasses.replace(MANNER, emotion=Emotion()))
+  gap = mouth.lip_gap(np.asarray(motion.values, np.float64))
+  assert np.isfinite(motion.values).all()
+  assert gap.mean() < 0.05 and gap.max() < 0.2
