@@ -18,7 +18,7 @@ import numpy as np
 from jaxtalk.core import EMOTIONS, ClipSpec, Emotion, MissingAssetError, MotionStyle, Person, Scene, Speech
 from jaxtalk.data import foreign
 from jaxtalk.data.sentences import sentences
-from jaxtalk.data.spoken import cached
+from jaxtalk.data.spoken import cached, draw_age
 
 HELD_OUT_AGES = (5.0, 8.0, 11.0, 35.0)
 HELD_OUT_LANGUAGES = foreign.HELD_OUT
@@ -119,7 +119,7 @@ class SpeechMix:
   def _spec(self, rng: np.random.Generator, index: int, text: str, language: str) -> ClipSpec:
     person = Person(
       seed=int(rng.integers(2**31)),
-      age_years=self._age(rng),
+      age_years=draw_age(rng, self),
       gender=("female", "male")[rng.integers(2)],
       ancestry=(0.0, 0.0, 1.0),
       face={},
@@ -139,14 +139,6 @@ class SpeechMix:
       scene=Scene(),
       fps=Fraction(25),
     )
-
-  def _age(self, rng: np.random.Generator) -> float:
-    if self.only:
-      return float(self.only[rng.integers(len(self.only))])
-    while True:
-      age = float(np.exp(rng.uniform(*np.log(self.ages))))
-      if all(abs(age - held) >= self.margin for held in self.without):
-        return age
 
 
 def _marked(speech: Speech, spec: ClipSpec) -> Speech:

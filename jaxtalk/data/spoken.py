@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
@@ -72,18 +72,36 @@ class SpokenSet:
 
   def _person(self, index: int) -> Person:
     rng = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
-    age = self._age(rng)
+    age = draw_age(rng, self)
     gender = ("female", "male")[rng.integers(2)]
     seed = int(rng.integers(2**31))
     return Person(seed=seed, age_years=age, gender=gender, ancestry=(0.0, 0.0, 1.0), face={}, look={})
 
-  def _age(self, rng: np.random.Generator) -> float:
-    if self.only:
-      return float(self.only[rng.integers(len(self.only))])
-    while True:
-      age = float(np.exp(rng.uniform(*np.log(self.ages))))
-      if all(abs(age - held) >= self.margin for held in self.without):
-        return age
+
+class Ages(Protocol):
+  """The ages of a set of speakers; see `SpokenSet`."""
+
+  @property
+  def ages(self) -> tuple[float, float]: ...
+
+  @property
+  def without(self) -> tuple[float, ...]: ...
+
+  @property
+  def margin(self) -> float: ...
+
+  @property
+  def only(self) -> tuple[float, ...]: ...
+
+
+def draw_age(rng: np.random.Generator, recipe: Ages) -> float:
+  """One of ``only``, or an age within ``ages``, even on a logarithmic scale, at least ``margin`` from ``without``."""
+  if recipe.only:
+    return float(recipe.only[rng.integers(len(recipe.only))])
+  while True:
+    age = float(np.exp(rng.uniform(*np.log(recipe.ages))))
+    if all(abs(age - held) >= recipe.margin for held in recipe.without):
+      return age
 
 
 def cached(

@@ -7,6 +7,7 @@ import pytest
 
 from jaxtalk.core import InputError
 from jaxtalk.data import foreign, speech_mix
+from jaxtalk.data.spoken import draw_age
 from jaxtalk.speech import phones as ph
 from jaxtalk.speech.text import check_text
 
@@ -52,9 +53,9 @@ def test_without_espeak_one_line_and_the_rest(tmp_path, monkeypatch):
 def test_what_is_held_out_is_never_trained_on():
   held, train = speech_mix.held_out(1, 1, 1), speech_mix.SpeechMix(builtin=1, espeak=1, seed=0)
   assert not set(held.languages) & set(train.languages) and not set(held.variants) & set(train.variants)
-  ages = [train._age(np.random.default_rng(i)) for i in range(300)]
+  ages = [draw_age(np.random.default_rng(i), train) for i in range(300)]
   assert min(abs(age - other) for age in ages for other in speech_mix.HELD_OUT_AGES) >= 0.5
-  assert {held._age(np.random.default_rng(i)) for i in range(40)} == set(speech_mix.HELD_OUT_AGES)
+  assert {draw_age(np.random.default_rng(i), held) for i in range(40)} == set(speech_mix.HELD_OUT_AGES)
   paces = [train._tempo(np.random.default_rng(i)) for i in range(300)]
   assert 0.75 <= min(paces) < 0.8 and 1.3 < max(paces) <= 1.4
 
