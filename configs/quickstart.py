@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
   config.camera = ConfigDict()
   config.camera.yaw = placeholder(float)  # degrees, -90 to 90; + moves the camera to the person's left
   config.camera.pitch = placeholder(float)  # degrees, -45 to 45; + looks down
+  config.camera.framing = "shoulders"  # shoulders or face: how near the camera is where no distance is given
   config.camera.distance = placeholder(float)  # metres, 0.4 to 5
   config.camera.focal_mm = placeholder(float)  # 35 mm equivalent, 24 to 300
 
@@ -75,7 +76,9 @@ def get_config() -> ConfigDict:
   config.learned.steps = 4  # of the sampler: 1, 2, 4, 8 or 50
   config.learned.speech = 1.0  # guidance, 0 to 4: 1 is as learnt, more follows the voice more
   config.learned.manner = 1.0  # guidance, 0 to 4: more shows emotion, style and age more
-  config.renderer = "studio"  # motion to pictures: studio is the built-in head
+  config.renderer = "studio"  # motion to pictures: studio is the built-in head, stylegan2 a network that learnt from it
+  config.portrait = ConfigDict()
+  config.portrait.weights = ""  # of train.py --config=configs/talking_portrait.py; empty: those that ship
 
   config.outputs = ConfigDict()  # files next to every clip, besides mp4, wav, json and npz
   config.outputs.segmentation = False  # .seg.npz: (T, H, W) uint8 classes

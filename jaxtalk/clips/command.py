@@ -15,13 +15,13 @@ from jaxtalk.clips import folder, pipeline, report
 from jaxtalk.clips.plan import Plan
 from jaxtalk.clips.progress import ConsoleProgress
 from jaxtalk.clips.writer import ClipWriter, Outputs
-from jaxtalk.core import Animator, ClipSpec, InputError, JaxtalkError, Speech, Voice
+from jaxtalk.core import Animator, ClipSpec, InputError, JaxtalkError, Renderer, Speech, Voice
 from jaxtalk.motion import ANIMATORS, make_animator
 from jaxtalk.speech.audio import read_audio
 from jaxtalk.speech.voices import make_voice
 from jaxtalk.studio.renderer import StudioRenderer
 
-RENDERERS = {"studio": StudioRenderer}
+RENDERERS = ("studio", "stylegan2")
 
 
 class Recording:
@@ -58,14 +58,23 @@ def generate(config: ConfigDict, out: Path) -> int:
 
 def make_stages(config: ConfigDict, outputs: Outputs) -> pipeline.Stages:
   """The voice, animator and renderer that a config names."""
+  return pipeline.Stages(
+    renderer=make_renderer_of(config, outputs),
+    voice=make_voice_of(config),
+    animator=make_animator_of(config),
+  )
+
+
+def make_renderer_of(config: ConfigDict, outputs: Outputs) -> Renderer:
+  """The renderer that a config names."""
   if config.renderer not in RENDERERS:
     hint = nearest(config.renderer, RENDERERS)
     raise InputError(f"config.renderer={config.renderer!r}: unknown{hint} (there are: {', '.join(RENDERERS)})")
-  return pipeline.Stages(
-    voice=make_voice_of(config),
-    animator=make_animator_of(config),
-    renderer=RENDERERS[config.renderer](maps=outputs.labels),
-  )
+  if config.renderer == "studio":
+    return StudioRenderer(maps=outputs.labels)
+  from jaxtalk.systems.talking_portrait_renderer import TalkingPortraitRenderer  # loads flax
+
+  return TalkingPortraitRenderer(config.portrait.weights, maps=outputs.labels)
 
 
 def make_animator_of(config: ConfigDict) -> Animator:
@@ -99,9 +108,14 @@ def provenance(config: ConfigDict) -> dict:
   voice = config.voice.name if config.audio is None else "recording"
   animator = _animator_name(config)
   licenses = ["Apache-2.0", "CC0-1.0"]  # this program and its voice; the head's shapes
+  weights = config.portrait.weights if config.renderer == "stylegan2" else ""
   return {
     "config_sha256": config_hash(one),
-    "models": {"voice": voice, "animator": animator, "renderer": config.renderer},
+    "models": {
+      "voice": voice,
+      "animator": animator,
+      "renderer": f"{config.renderer}:{Path(weights).name}" if weights else config.renderer,
+    },
     "licenses": licenses + ["GPL-3.0-or-later"] * voice.startswith("espeak"),
   }
 

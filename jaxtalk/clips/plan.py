@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from jaxtalk.clips import settings
 from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, Camera, ClipSpec, Emotion, InputError, Light, MotionStyle, Scene
 from jaxtalk.speech.text import check_text
-from jaxtalk.studio import backdrop, lighting, person
+from jaxtalk.studio import backdrop, lighting, person, scenes
 
 _PERSON, _EMOTION, _STYLE, _CAMERA, _LIGHT, _SURROUNDINGS, _SENTENCES = range(7)
 
@@ -37,14 +37,6 @@ EMOTION_SHARES = {
 }
 DEFAULT_INTENSITY = 0.6
 
-# How often each background is drawn, and the environments that light a face in front of it.
-SURROUNDINGS = {
-  "plain": (0.35, ("studio", "window", "warm")),
-  "playroom": (0.30, ("studio", "window", "warm")),
-  "garden": (0.20, ("garden",)),
-  "lights": (0.15, ("warm", "evening")),
-}
-
 
 class Plan:
   """The clips of a config, resolved one at a time: ``plan[i]``. InputError for a config that cannot be used."""
@@ -52,6 +44,7 @@ class Plan:
   def __init__(self, config: ConfigDict):
     choices = {f"person.{key}": names for key, names in person.CHOICES.items()}
     choices |= {"light.environment": tuple(lighting.ENVIRONMENTS), "background": ("auto", *backdrop.KINDS)}
+    choices["camera.framing"] = tuple(scenes.FRAMINGS)
     settings.check(config, choices)
     self._config = config
     self._fps = settings.frame_rate(config.fps)
@@ -66,7 +59,7 @@ class Plan:
     if not 0 <= index < len(self):
       raise IndexError(index)
     config, seed = self._config, clip_seed(self._config.seed, index)
-    drawn_background, environment = _surroundings(_generator(seed, _SURROUNDINGS))
+    drawn_background, environment = scenes.draw_surroundings(_generator(seed, _SURROUNDINGS))
     who = _person(_stream_seed(seed, _PERSON), config.person)
     text = self._texts[index % len(self._texts)] if self._texts else None
     if text is not None:
@@ -166,36 +159,20 @@ def _style(rng: np.random.Generator, section: ConfigDict, copied: dict[str, floa
 
 
 def _camera(rng: np.random.Generator, section: ConfigDict, age: float) -> Camera:
-  yaw, pitch = rng.uniform(-22.0, 22.0), rng.uniform(-6.0, 8.0)
-  # Metres that the picture shows at the face, head and shoulders: a small head is taken from nearer.
-  width = rng.uniform(0.37, 0.45) * person.head_scale(age)
-  focal = rng.choice([70.0, 85.0, 100.0])
-  drawn = {"yaw": yaw, "pitch": pitch, "distance": width * focal / 36.0, "focal_mm": focal}
-  return _with(Camera(), drawn, section, degrees=("yaw", "pitch"))
-
-
-def _surroundings(rng: np.random.Generator) -> tuple[str, str]:
-  """A background and an environment that goes with it."""
-  background = str(rng.choice(list(SURROUNDINGS), p=[share for share, _ in SURROUNDINGS.values()]))
-  return background, str(rng.choice(SURROUNDINGS[background][1]))
+  drawn = scenes.draw_camera(rng, age)
+  drawn["distance"] *= scenes.FRAMINGS[section.framing]
+  given = ConfigDict({name: value for name, value in section.items() if name != "framing"})
+  return _with(Camera(), drawn, given, degrees=("yaw", "pitch"))
 
 
 def _light(rng: np.random.Generator, environment: str, section: ConfigDict) -> Light:
-  side, warmth = rng.choice([-1.0, 1.0]), rng.uniform(-1.0, 1.0)
-  drawn = {
-    "environment": environment,
-    "key_yaw": side * rng.uniform(20.0, 55.0),
-    "key_pitch": rng.uniform(25.0, 50.0),
-    "key_intensity": rng.uniform(0.85, 1.15),
-    "environment_intensity": rng.uniform(0.85, 1.15),
-  }
-  colour = (1.0, 0.97 - 0.02 * warmth, 0.92 - 0.08 * warmth)  # from daylight to afternoon sun
+  drawn, colour = scenes.draw_light(rng, environment)
   return dataclasses.replace(_with(Light(), drawn, section, degrees=("key_yaw", "key_pitch")), key_colour=colour)
 
 
-def _with(base: Any, drawn: dict[str, Any], section: ConfigDict, degrees: Sequence[str] = ()) -> Any:
+def _with(base: Any, drawn: Mapping[str, Any], section: ConfigDict, degrees: Sequence[str] = ()) -> Any:
   """``base`` with the drawn values, then the given ones; the fields in ``degrees`` become radians."""
-  values = drawn | _given(section)
+  values = {**drawn, **_given(section)}
   for name, value in values.items():
     if not isinstance(value, str):
       values[name] = math.radians(value) if name in degrees else float(value)

@@ -68,6 +68,13 @@ def document(
   }
 
 
+def error_summary(errors: np.ndarray) -> dict[str, Any]:
+  """What the document says of measured landmark errors (T,), shares of the distance of the eyes."""
+  percent = 100 * np.asarray(errors, np.float64)
+  values = {"median": np.median(percent), "p95": np.percentile(percent, 95), "largest": percent.max()}
+  return {"unit": "percent of the distance of the eyes", "by": "face_attributes", **_plain(values)}
+
+
 def to_json(value: Any, indent: str = "") -> str:
   """JSON for people: one line an entry, and lists of plain values on one line."""
   if isinstance(value, Mapping) and value:

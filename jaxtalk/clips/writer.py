@@ -22,6 +22,7 @@ from jaxtalk.core import ClipSpec, Frames, InputError, Motion, Speech
 from jaxtalk.motion import livelink
 
 ARRAYS = ("head_aa", "gaze", "lm2d_px", "lm3d_m", "visible", "bbox_px", "K", "cam_Rt")
+MEASURED = "lm_error"  # (T,) of renderers whose pictures may differ from the labels: see `core.Frames`
 CONSTANT = ("K",)
 
 
@@ -86,7 +87,8 @@ class ClipWriter:
     labels = self._write_frames(part, spec, speech, motion, chunks, comment)
     sound = media.fit_to_frames(speech.waveform, speech.sample_rate, motion.num_frames, spec.fps)
     media.write_wav(part / f"{spec.id}.wav", sound, speech.sample_rate, comment)
-    arrays = {"arkit": values, **{name: labels[name] for name in ARRAYS}}
+    measured = {MEASURED: labels[MEASURED]} if MEASURED in labels else {}
+    arrays = {"arkit": values, **{name: labels[name] for name in ARRAYS}, **measured}
     media.write_npz(part / f"{spec.id}.npz", arrays)
     for name, suffix in (("segmentation", "seg"), ("depth", "depth"), ("normals", "normals")):
       if name in self._outputs.labels:
@@ -97,6 +99,7 @@ class ClipWriter:
     files = {path.relative_to(part).as_posix(): path for path in sorted(part.rglob("*")) if path.is_file()}
     shapes = {name: array.shape for name, array in arrays.items()}
     document = sidecar.document(spec, speech, motion, arrays=shapes, files=files, provenance=provenance)
+    document |= {"landmark_error": sidecar.error_summary(measured[MEASURED])} if measured else {}
     schema.validate(document)
     (part / f"{spec.id}.json").write_text(sidecar.to_json(document) + "\n", encoding="utf-8")
     return document
@@ -117,6 +120,8 @@ class ClipWriter:
       comment=comment,
     ) as video:
       for frames in chunks:
+        if MEASURED in frames.labels:
+          pieces.setdefault(MEASURED, [])
         for name, kept in pieces.items():
           kept.append(_compact(name, np.asarray(frames.labels[name])))
         video.add(frames.images)

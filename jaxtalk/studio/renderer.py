@@ -30,7 +30,7 @@ MORE_POINTS = 0.15  # further points to shade, beyond one a pixel, as a share of
 CHUNK = 64  # frames of a call over all devices, at most eight on each
 TARGET = np.array([0.0, -0.036, 0.02])  # metres: what the camera looks at, a little below the eyes
 VISIBLE_WITHIN = 0.006  # metres behind the nearest surface at which a landmark still counts as seen
-LABEL_MAPS = ("segmentation", "depth", "normals")
+LABEL_MAPS = ("segmentation", "depth", "normals", "matte")
 
 
 @jax.tree_util.register_dataclass
@@ -86,6 +86,10 @@ def render_frame(model: HeadModel, shot: Shot, frame: Array, *, size: int, maps:
   background = (shot.background[..., c].reshape(-1) for c in range(3))
   pixels = [fragments.mix(c, b, points).reshape(size, size) for c, b in zip(channels, background, strict=True)]
   out = {"images": shading.encode(pixels)}
+  if "matte" in maps:
+    nothing = jnp.zeros(size * size)
+    matte = fragments.mix(jnp.ones_like(points.share), nothing, points).reshape(size, size)
+    out["matte"] = jnp.round(255 * jnp.clip(matte, 0, 1)).astype(jnp.uint8)
   out |= raster.once(on, functools.partial(_maps, model, shot, maps=maps), ids, screen, normals)
 
   out["lm3d_m"] = jnp.concatenate([vertices[model.landmarks], pupils])

@@ -22,6 +22,7 @@ from jaxtalk.stylegan2.sizes import block_dtype, check_architecture, features_at
 __all__ = ["Discriminator", "Generator", "discriminator_layer_order", "update_w_avg"]
 
 Styles = Mapping[str, jax.Array]
+Maps = Mapping[int, jax.Array]
 
 
 class SynthesisBlock(nn.Module):
@@ -36,6 +37,7 @@ class SynthesisBlock(nn.Module):
     has_image: whether this block makes an image.
     layer: options of the modulated convolutions.
     dtype: of the features; images stay float32.
+    map_features: channels of the map that is mixed into the features before the last convolution; 0 is no map.
   """
 
   in_features: int
@@ -50,9 +52,12 @@ class SynthesisBlock(nn.Module):
   resample_filter: Taps = ops.DEFAULT_TAPS
   conv_clamp: float | None = None
   dtype: Any = jnp.float32
+  map_features: int = 0
 
   def setup(self) -> None:
     clamp, taps = self.conv_clamp, self.resample_filter
+    if self.map_features:
+      self.frommap = Conv(self.features, kernel_size=1, conv_clamp=clamp)
     if self.in_features:
       self.conv0 = self._layer(self.in_features, up=2)
     else:
@@ -87,21 +92,26 @@ class SynthesisBlock(nn.Module):
     return {name: layer.style(ws[:, i]) for i, (name, layer) in enumerate(self.layers().items())}
 
   def __call__(
-    self, x: jax.Array | None, img: jax.Array | None, styles: Styles, noise_mode: NoiseMode
+    self,
+    x: jax.Array | None,
+    img: jax.Array | None,
+    styles: Styles,
+    noise_mode: NoiseMode,
+    maps: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
-    """Features (N, H/2, W/2, I) and image of the block below to those of this block."""
+    """Features (N, H/2, W/2, I) and image of the block below to those of this block; maps are (N, H, W, K)."""
     if x is None:
       n = styles["conv1"].shape[0]
       x = jnp.broadcast_to(self.const[None], (n, *self.const.shape))
     x = x.astype(self.dtype)
     if not self.in_features:
-      x = self.conv1(x, styles["conv1"], noise_mode)
+      x = self.conv1(self._with_map(x, maps), styles["conv1"], noise_mode)
     elif self.architecture == "resnet":
       shortcut = self.skip(x, gain=math.sqrt(0.5))
-      x = self.conv0(x, styles["conv0"], noise_mode)
+      x = self._with_map(self.conv0(x, styles["conv0"], noise_mode), maps)
       x = self.conv1(x, styles["conv1"], noise_mode, gain=math.sqrt(0.5)) + shortcut
     else:
-      x = self.conv0(x, styles["conv0"], noise_mode)
+      x = self._with_map(self.conv0(x, styles["conv0"], noise_mode), maps)
       x = self.conv1(x, styles["conv1"], noise_mode)
     if img is not None:
       img = ops.upsample2d(img, ops.setup_filter(self.resample_filter))
@@ -109,6 +119,9 @@ class SynthesisBlock(nn.Module):
       y = self.torgb(x, styles["torgb"]).astype(jnp.float32)
       img = y if img is None else img + y
     return x, img
+
+  def _with_map(self, x: jax.Array, maps: jax.Array | None) -> jax.Array:
+    return x if maps is None else x + self.frommap(maps.astype(x.dtype))
 
 
 class Synthesis(nn.Module):
@@ -128,6 +141,7 @@ class Synthesis(nn.Module):
   conv_clamp: float | None
   dtype: Any
   remat: bool
+  map_features: int = 0
 
   def setup(self) -> None:
     check_architecture(self.architecture)
@@ -147,6 +161,7 @@ class Synthesis(nn.Module):
         resample_filter=self.resample_filter,
         conv_clamp=self.conv_clamp,
         dtype=block_dtype(r, self.img_resolution, self.num_half_res, self.dtype),
+        map_features=self.map_features,
         name=f"b{r}",
       )
       for r in sizes
@@ -162,14 +177,24 @@ class Synthesis(nn.Module):
       at += 2 if block.in_features else 1  # an image takes the code of the next block's first convolution
     return found
 
-  def __call__(self, ws: jax.Array | None, noise_mode: NoiseMode = "const", styles: Styles | None = None) -> jax.Array:
+  def __call__(
+    self,
+    ws: jax.Array | None,
+    noise_mode: NoiseMode = "const",
+    styles: Styles | None = None,
+    maps: Maps | None = None,
+  ) -> jax.Array:
     if noise_mode not in ("const", "random", "none"):
       raise InputError(f"noise_mode is const, random or none, not {noise_mode!r}")
     wanted = self._complete(ws, styles or {})
+    if self.map_features and (maps is None or any(r not in maps for r in resolutions(self.img_resolution))):
+      raise InputError(f"this generator takes maps (N, r, r, {self.map_features}) at every resolution r")
+    if maps is not None and not self.map_features:
+      raise InputError("this generator takes no maps")
     x = img = None
     for block in self.blocks:
       own = {name: wanted[f"b{block.resolution}.{name}"] for name in block.layers()}
-      x, img = block(x, img, own, noise_mode)
+      x, img = block(x, img, own, noise_mode, None if maps is None else maps[block.resolution])
     assert img is not None
     return img
 
@@ -200,6 +225,8 @@ class Generator(nn.Module):
     kernel_size, use_noise, activation, resample_filter: of the modulated convolutions.
     dtype: of the top ``num_half_res`` resolutions, such as bfloat16; codes, styles and images stay float32.
     remat: recompute blocks in the backward pass instead of storing their features.
+    map_features: channels of maps, which join the features of every block in the place of noise; 0 is the official
+      network. A map is a drawing of what the picture shall show where (see `systems.face_maps`).
   """
 
   z_dim: int
@@ -224,6 +251,7 @@ class Generator(nn.Module):
   resample_filter: Taps = ops.DEFAULT_TAPS
   dtype: Any = jnp.float32
   remat: bool = False
+  map_features: int = 0
 
   @property
   def num_ws(self) -> int:
@@ -257,6 +285,7 @@ class Generator(nn.Module):
       self.conv_clamp,
       self.dtype,
       self.remat,
+      self.map_features,
       name="synthesis",
     )
 
@@ -267,6 +296,7 @@ class Generator(nn.Module):
     truncation_psi: float | jax.Array = 1.0,
     truncation_cutoff: int | None = None,
     noise_mode: NoiseMode = "const",
+    maps: Maps | None = None,
   ) -> jax.Array:
     """Latents (N, z_dim) and labels (N, c_dim) to images (N, H, W, C) float32, about [-1, 1], not clipped.
 
@@ -276,11 +306,12 @@ class Generator(nn.Module):
       truncation_psi: 1 draws from the whole distribution, 0 only the average.
       truncation_cutoff: truncates only the first so many codes; None is all.
       noise_mode: const (stored), random (from the ``noise`` stream of random numbers) or none.
+      maps: (N, r, r, map_features) for each resolution r, where the network has them.
 
     Raises:
       InputError: shapes that are not this network's.
     """
-    return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
+    return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode, maps=maps)
 
   def mapping(
     self,
@@ -300,15 +331,22 @@ class Generator(nn.Module):
       return truncated
     return jnp.where(jnp.arange(self.num_ws)[None, :, None] < truncation_cutoff, truncated, ws)
 
-  def synthesis(self, ws: jax.Array | None, noise_mode: NoiseMode = "const", styles: Styles | None = None) -> jax.Array:
+  def synthesis(
+    self,
+    ws: jax.Array | None,
+    noise_mode: NoiseMode = "const",
+    styles: Styles | None = None,
+    maps: Maps | None = None,
+  ) -> jax.Array:
     """Codes (N, num_ws, w_dim) to images (N, H, W, C) float32.
 
     Args:
       ws: None where ``styles`` has every layer.
       noise_mode: const, random or none.
       styles: (N, channels) by layer name, instead of what the codes give (see `styles`).
+      maps: as in ``__call__``.
     """
-    return self._synthesis(ws, noise_mode, styles)
+    return self._synthesis(ws, noise_mode, styles, maps)
 
   def styles(self, ws: jax.Array) -> dict[str, jax.Array]:
     """Codes (N, num_ws, w_dim) to the styles of all layers, (N, channels) by name: "b4.conv1", "b4.torgb", ..."""

@@ -72,7 +72,7 @@ class Plan:
     options = runtime.compiler_options()
     with ThreadPoolExecutor() as threads:
       compiled = threads.map(lambda low: low.compile(compiler_options=options), lowered)
-      return Update([(run, stage.every, stage.start) for run, stage in zip(compiled, stages, strict=True)])
+      return Update(list(zip(compiled, stages, strict=True)))
 
   def feed(self, data: Batches) -> dict[str, jax.Array]:
     """The next batch on the devices; InputError if it is not of the announced shapes."""
@@ -100,7 +100,7 @@ class Plan:
 class Update:
   """The compiled stages of an update. Calling it uses up the state that is passed in."""
 
-  def __init__(self, stages: Sequence[tuple[jax.stages.Compiled, int, int]]):
+  def __init__(self, stages: Sequence[tuple[jax.stages.Compiled, Stage]]):
     self._stages = stages
 
   def __call__(
@@ -108,15 +108,16 @@ class Update:
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     """State and metrics after update ``step``, which must be ``state.step``; metrics are those of stages that ran."""
     metrics: dict[str, jax.Array] = {}
-    for run, every, start in self._stages:
-      if step >= start and step % every == 0:
+    for run, stage in self._stages:
+      if stage.due(step):
         state, new = run(state, batch)
         metrics |= new
     return state, metrics
 
   def flops(self) -> float:
     """Operations of one device in an average update, as XLA counts them, once all stages run."""
-    return sum(float((run.cost_analysis() or {}).get("flops", 0.0)) / every for run, every, _ in self._stages)
+    lasting = [(run, stage.every) for run, stage in self._stages if stage.stop is None]
+    return sum(float((run.cost_analysis() or {}).get("flops", 0.0)) / every for run, every in lasting)
 
 
 def _once() -> dict[str, str | bool] | None:

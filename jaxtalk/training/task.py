@@ -106,13 +106,19 @@ class Stage:
     name: for messages.
     run: pure, (state, batch) -> (state, metrics of this part).
     every: it runs in the updates 0, every, 2 * every ... counted by ``state.step``,
-    start: but not before this one.
+    start: but not before this one,
+    stop: and not in this one or later; None is no end.
   """
 
   name: str
   run: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]]
   every: int = 1
   start: int = 0
+  stop: int | None = None
+
+  def due(self, step: int) -> bool:
+    """Whether it runs in update ``step``."""
+    return step >= self.start and (self.stop is None or step < self.stop) and step % self.every == 0
 
 
 @runtime_checkable

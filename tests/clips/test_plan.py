@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxtalk import cli
-from jaxtalk.clips.plan import EMOTION_SHARES, SURROUNDINGS, Plan, clip_seed
+from jaxtalk.clips.plan import EMOTION_SHARES, Plan, clip_seed
 from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, InputError
 from jaxtalk.speech.text import check_text

@@ -198,10 +198,12 @@ def test_stages_run_at_their_intervals_from_their_start():
     def cost_analysis(self):
       return {"flops": 8.0}
 
-  update, state, seen = plan.Update([(Stepped("main"), 1, 0), (Stepped("lazy"), 4, 0), (Stepped("late"), 2, 3)]), {}, []
+  rows = {"main": {}, "lazy": {"every": 4}, "late": {"every": 2, "start": 3}, "early": {"stop": 2}}
+  stages = [(Stepped(name), task.Stage(name, Stepped(name), **row)) for name, row in rows.items()]
+  update, state, seen = plan.Update(stages), {}, []
   for step in range(6):
     state, metrics = update(step, state, "batch")
     seen.append(sorted(metrics))
-  assert state == {"main": 6, "lazy": 2, "late": 1}
-  assert seen == [["lazy", "main"], ["main"], ["main"], ["main"], ["late", "lazy", "main"], ["main"]]
+  assert state == {"main": 6, "lazy": 2, "late": 1, "early": 2}
+  assert seen == [["early", "lazy", "main"], ["early", "main"], ["main"], ["main"], ["late", "lazy", "main"], ["main"]]
   assert update.flops() == 8.0 + 8.0 / 4 + 8.0 / 2
