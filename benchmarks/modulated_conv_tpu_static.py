@@ -9,10 +9,12 @@ XLA is given the layouts that it likes best for input and output. The kernel is 
 before it leaves them.
 
   pip install "jax[tpu]"   # only for its compiler
-  python benchmarks/modulated_conv_tpu_static.py --resolutions 256 512 1024
-  python benchmarks/modulated_conv_tpu_static.py --resolutions 64 --batch 1   # small, to try it out
+  python benchmarks/modulated_conv_tpu_static.py
+  python benchmarks/modulated_conv_tpu_static.py --only 16:512-512   # one layer, to try it out
+  python benchmarks/modulated_conv_tpu_static.py --report            # the table of what is there
 
-Layers that the result file has already are not compiled again (hours on two cores; ``--again`` starts over).
+Each compilation has a process of its own and ``--minutes`` of time; one that does not finish is written down as
+unfinished. Layers that the result file has already are not compiled again (an hour on two cores; ``--again NAME``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import argparse
 import dataclasses
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
@@ -39,33 +43,51 @@ from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "modulated_conv_tpu_static.json"
 ADVANTAGE = HERE.parent / "kernels" / "modulated_conv" / "advantage.json"
-DEVICES = {"v5e": "v5e:1x1", "v6e": "v6e:1x1"}
+DEVICES = {"v5e": "v5e:1x1", "v5p": "v5p:1x1x1", "v6e": "v6e:1x1"}
+KINDS = {"v5e": "TPU v5 lite", "v5p": "TPU v5", "v6e": "TPU v6 lite"}  # as JAX names them
 MATRIX_PRODUCTS = {"v5e": 4 * 128 * 128, "v6e": 2 * 256 * 256}  # a cycle
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 1024])
+  parser.add_argument("--resolutions", type=int, nargs="+", default=sorted(shapes.CONFIGURATIONS))
+  parser.add_argument("--only", nargs="+", help="names of layers")
+  parser.add_argument("--again", nargs="+", default=[], help="names of layers whose results are forgotten first")
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--device", choices=DEVICES, default="v5e")
   parser.add_argument("--implementations", nargs="+", default=["pallas", "xla"])
+  parser.add_argument("--minutes", type=float, default=15)
   parser.add_argument("--report", action="store_true", help="compile nothing: the table of what is there")
-  parser.add_argument("--again", action="store_true", help="forget the results so far")
+  parser.add_argument("--child", help=argparse.SUPPRESS)
   args = parser.parse_args()
-  results = json.loads(RESULTS.read_text()) if RESULTS.exists() and not args.again else {"layers": {}}
+  layers = {layer.name: layer for r in args.resolutions for layer in shapes.layers(r)}
+  if args.child:
+    print(json.dumps(measure(layers[args.child], args, args.implementations[0])))
+    return
+  results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"layers": {}}
   results |= {"device": f"TPU {args.device}", "batch": args.batch, "dtype": "bfloat16"}
-  todo = {} if args.report else {layer.name: layer for r in args.resolutions for layer in shapes.layers(r)}
-  with tpu_schedule.dumped() as folder:
-    sharding = one_device(DEVICES[args.device])
-    for name, layer in sorted(todo.items(), key=lambda item: -item[1].size):
-      for implementation in args.implementations:
-        entry = results["layers"].setdefault(name, {})
-        if implementation not in entry:
-          entry[implementation] = measure(layer, args, implementation, sharding, folder)
-          print(name, implementation, entry[implementation], file=sys.stderr, flush=True)
-          RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+  for name in () if args.report else sorted(args.only or layers, key=lambda name: layers[name].products):
+    for implementation in args.implementations:
+      entry = results["layers"].setdefault(name, {})
+      if implementation not in entry or name in args.again:
+        entry[implementation] = in_a_process(name, args, implementation)
+        print(name, implementation, entry[implementation], file=sys.stderr, flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
   print(report(results, args.resolutions))
-  ADVANTAGE.write_text(json.dumps({"device": results["device"], "ratios": ratios(results)}, indent=2) + "\n")
+  table = json.loads(ADVANTAGE.read_text()) | {KINDS[args.device]: ratios(results)}
+  ADVANTAGE.write_text(json.dumps(table, indent=2) + "\n")
+
+
+def in_a_process(name: str, args, implementation: str) -> dict:
+  """`measure` in a process that can be stopped when its time is up: the compiler itself cannot."""
+  command = [sys.executable, __file__, "--child", name, "--implementations", implementation]
+  command += ["--batch", str(args.batch), "--device", args.device]
+  start = time.monotonic()
+  try:
+    child = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=60 * args.minutes)
+  except subprocess.TimeoutExpired:
+    return {"unfinished": f"compiling took more than {args.minutes:g} minutes"}
+  return {**json.loads(child.stdout.splitlines()[-1]), "compile_seconds": round(time.monotonic() - start)}
 
 
 def one_device(topology: str) -> NamedSharding:
@@ -75,10 +97,8 @@ def one_device(topology: str) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def measure(layer: shapes.Layer, args, implementation: str, sharding: NamedSharding, folder: Path) -> dict:
+def measure(layer: shapes.Layer, args, implementation: str) -> dict:
   """Compiles one layer and reads its schedules; {"refused": why} where the kernel does not do it."""
-  for path in folder.iterdir():
-    path.unlink()
   blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2)
   packed = implementation == "pallas"
 
@@ -95,12 +115,15 @@ def measure(layer: shapes.Layer, args, implementation: str, sharding: NamedShard
     shape = jax.eval_shape(lambda x: packing.pack(x, blocks.inner), jax.ShapeDtypeStruct(shape, jnp.bfloat16)).shape
   inputs = [jax.ShapeDtypeStruct(shape, jnp.bfloat16)]
   inputs += [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((3, 3, i, o), (n, i), (o,), (layer.size,) * 2, ())]
-  image = sharding if packed else Format(Layout.AUTO, sharding)
-  program = jax.jit(run, in_shardings=[image] + [sharding] * 5, out_shardings=image).lower(*inputs)
-  if packed and "tpu_custom_call" not in program.as_text():
-    return {"refused": "not whole registers"}
-  compiled = program.compile()
-  operations = tpu_schedule.read(folder)
+  with tpu_schedule.dumped() as folder:
+    sharding = one_device(DEVICES[args.device])
+    image = sharding if packed else Format(Layout.AUTO, sharding)
+    with jax.set_mesh(sharding.mesh):  # which says for what device the kernel's tiles are looked up
+      program = jax.jit(run, in_shardings=[image] + [sharding] * 5, out_shardings=image).lower(*inputs)
+    if packed and "tpu_custom_call" not in program.as_text():
+      return {"refused": "not whole registers"}
+    compiled = program.compile()
+    operations = tpu_schedule.read(folder)
   return {
     **dataclasses.asdict(sum(operations.values(), tpu_schedule.Cost())),
     "full": round(n * layer.products / MATRIX_PRODUCTS[args.device] / sum(c.cycles for c in operations.values()), 3),

@@ -1,7 +1,8 @@
 """Which implementation of the modulated convolution runs where, and why.
 
-`auto` takes the kernel only where a comparison that is kept in ``advantage.json`` shows it ahead: layer by layer, from
-the compiler's own schedules for a TPU (see benchmarks/modulated_conv_tpu_static.py). Everything else is XLA's.
+`auto` takes the kernel only where a comparison that is kept in ``advantage.json`` shows it ahead: device by device and
+layer by layer, from the compiler's own schedules for that TPU (see benchmarks/modulated_conv_tpu_static.py). Everything
+else is XLA's, and so is every device that the file does not name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Literal, get_args
 
+import jax
+from jax.sharding import get_abstract_mesh
+
 Implementation = Literal["auto", "xla", "grouped", "pallas"]
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
 
@@ -21,21 +25,36 @@ _chosen: Implementation = "auto"
 _said: set[str] = set()
 
 
+def advantage(device: str) -> dict[str, float]:
+  """Cycles of the kernel over those of XLA by layer (`layer_name`) on a kind of device, as JAX names it."""
+  return _table().get(device, {})
+
+
 @functools.cache
-def advantage() -> dict[str, float]:
-  """Cycles of the kernel over those of XLA by layer (`layer_name`), on the TPU for which there is a proof."""
-  text = resources.files(__package__).joinpath("advantage.json").read_text("utf-8")
-  return {name: float(ratio) for name, ratio in json.loads(text)["ratios"].items()}
+def _table() -> dict[str, dict[str, float]]:
+  return json.loads(resources.files(__package__).joinpath("advantage.json").read_text("utf-8"))
+
+
+def size_name(size: int, channels: tuple[int, int], up: int) -> str:
+  """A layer by the size of its output, its channels in and out, and whether it upsamples."""
+  return f"{size}:{channels[0]}-{channels[1]}{':up' if up == 2 else ''}"
 
 
 def layer_name(size: int, channels: tuple[int, int], up: int, dtype: str) -> str:
-  """A layer as the table names it: size of its output, channels in and out, upsampling, dtype."""
-  return f"{size}:{channels[0]}-{channels[1]}{':up' if up == 2 else ''}:{dtype}"
+  """A layer as the table names it: `size_name` and dtype."""
+  return f"{size_name(size, channels, up)}:{dtype}"
 
 
 def faster_on_tpu(height: int, width: int, channels: tuple[int, int], up: int, dtype: str) -> bool:
-  """Whether the table shows the kernel ahead for this layer; sizes that are not in it are XLA's."""
-  return height == width and advantage().get(layer_name(height * up, channels, up, dtype), 1.0) < 1.0
+  """Whether the table shows the kernel ahead for this layer on the device at hand; what is not in it is XLA's."""
+  ratios = advantage(device_kind())
+  return height == width and ratios.get(layer_name(height * up, channels, up, dtype), 1.0) < 1.0
+
+
+def device_kind() -> str:
+  """Of the devices that a program is traced for, as JAX names it ("TPU v5 lite"): the mesh's, else the default's."""
+  described = get_abstract_mesh().abstract_device
+  return described.device_kind if described else jax.devices()[0].device_kind
 
 
 def chosen() -> Implementation:
@@ -70,8 +89,9 @@ def describe() -> str:
   """What runs, in one line."""
   if _chosen != "auto":
     return f"{_chosen} for every layer that it can do, as config.kernels.modulated_conv says"
-  layers = ", ".join(name for name, ratio in advantage().items() if ratio < 1)
-  return f"auto: XLA; where a TPU draws without derivatives, the fused kernel for {layers or 'no layer'}"
+  device = device_kind()
+  layers = ", ".join(name for name, ratio in advantage(device).items() if ratio < 1)
+  return f"auto on {device}: XLA" + (f"; drawing without derivatives, the fused kernel for {layers}" if layers else "")
 
 
 def say_once(message: str) -> None:

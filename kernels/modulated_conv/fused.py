@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from jaxtalk.kernels.modulated_conv import packing, reference, tpu
+from jaxtalk.kernels.modulated_conv import choice, packing, reference, tiles, tpu
 from jaxtalk.kernels.resample import conv2d_resample
 
 BATCH_AXES = ("data", "fsdp")  # of a mesh; the batch is split over those that it has
@@ -103,6 +103,7 @@ def _kernel(settings: Settings, interpret: bool, x, weight, styles, bias, noise)
     None if noise is None else noise * settings.gain,
     blocks=blocks,
     epilogue=tpu.Epilogue(settings.slope, settings.clamp),
+    tile=tiles.lookup(choice.device_kind(), choice.size_name(x.shape[1] * settings.up, blocks.channels, settings.up)),
     interpret=interpret,
   )
   return packing.unpack(y, blocks.outer)

@@ -1,13 +1,14 @@
 """The fused layer for Hopper GPUs (Pallas, Mosaic GPU): modulated weights, nine shifted products, one epilogue.
 
 Each block of threads makes a piece of one row of pixels, for some output channels: tiles of the padded image, shifted
-by the tap, and of the sample's modulated kernel come through the tensor memory accelerator into shared memory, two in
+by the tap, and of the sample's modulated kernel come through the tensor memory accelerator into shared memory, some in
 flight, and `wgmma` adds their products in float32 registers. It has not run on a GPU yet, so nothing chooses it but
 `modulated_conv_gpu` itself; XLA with cuDNN is what runs there (benchmarks/gpu_queue.md).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -17,11 +18,11 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jaxtalk.kernels.modulated_conv import packing, reference
+from jaxtalk.kernels.modulated_conv import choice, packing, reference, tiles
 from jaxtalk.kernels.modulated_conv.fused import Settings
+from jaxtalk.kernels.modulated_conv.tiles import GPUTile
 
 _CHANNELS = 64  # of a tile of the contraction: 128 bytes, one swizzle
-_STAGES = 2
 
 
 def limits(x: jax.Array, weight: jax.Array) -> str | None:
@@ -65,18 +66,25 @@ def modulated_conv_gpu(
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(n * (height + 2), width + 2, channels)
   # Tiles in shared memory are eight pixels high and so start at multiples of eight: a shift is an image of its own.
   shifted = jnp.stack([padded[:, dx : dx + width] for dx in range(3)])
-  y = _call(shifted, kernel, jnp.tile(bias * settings.gain, phases), plane, settings, out, interpret)
+  layer = choice.size_name(height * settings.up, (channels, out), settings.up)
+  tile = tiles.lookup_gpu(choice.device_kind(), layer)
+  y = _call(shifted, kernel, jnp.tile(bias * settings.gain, phases), plane, settings, out, tile, interpret)
   return packing.unpack(y.reshape(n, height, width, phases * out), (settings.up, settings.up))
 
 
-def _call(shifted, kernel, bias, plane, settings: Settings, out: int, interpret: Any) -> jax.Array:
+def _call(shifted, kernel, bias, plane, settings: Settings, out: int, tile: GPUTile, interpret: Any) -> jax.Array:
   n, phases, height, width = plane.shape
   lanes = kernel.shape[2]
-  pixels = 128 if width % 128 == 0 else 64
-  wide = 128 if out % 128 == 0 else 64
+  pixels = tile.pixels if width % tile.pixels == 0 else 64
+  wide = tile.lanes if out % tile.lanes == 0 else 64
   tiling = plgpu.TilingTransform((8, _CHANNELS)), plgpu.SwizzleTransform(128)
   body = functools.partial(
-    _kernel, settings=settings, out=out, tile=(pixels, wide), height=height, interpret=bool(interpret)
+    _kernel,
+    settings=settings,
+    out=out,
+    tile=dataclasses.replace(tile, pixels=pixels, lanes=wide),
+    height=height,
+    interpret=bool(interpret),
   )
   run = plgpu.kernel(
     body,
@@ -84,10 +92,10 @@ def _call(shifted, kernel, bias, plane, settings: Settings, out: int, interpret:
     grid=(n * height, width // pixels, lanes // wide),
     grid_names=("row", "column", "channel"),
     scratch_types={
-      "image": plgpu.SMEM((_STAGES, pixels, _CHANNELS), shifted.dtype, transforms=tiling),
-      "taps": plgpu.SMEM((_STAGES, _CHANNELS, wide), shifted.dtype, transforms=tiling),
+      "image": plgpu.SMEM((tile.stages, pixels, _CHANNELS), shifted.dtype, transforms=tiling),
+      "taps": plgpu.SMEM((tile.stages, _CHANNELS, wide), shifted.dtype, transforms=tiling),
       "result": plgpu.SMEM((pixels, wide), shifted.dtype, transforms=tiling),
-      "arrived": plgpu.Barrier(num_arrivals=2, num_barriers=_STAGES),
+      "arrived": plgpu.Barrier(num_arrivals=2, num_barriers=tile.stages),
     },
     interpret=interpret,
   )
@@ -97,7 +105,7 @@ def _call(shifted, kernel, bias, plane, settings: Settings, out: int, interpret:
 def _kernel(
   shifted, kernel, bias, plane, out_ref, *, image, taps, result, arrived, settings, out, tile, height, interpret
 ):
-  pixels, wide = tile
+  pixels, wide, stages = tile.pixels, tile.lanes, tile.stages
   row, column, channel = (lax.axis_index(name) for name in ("row", "column", "channel"))
   sample = lax.div(row, height)
   first, left, low = row + 2 * sample, column * pixels, channel * wide
@@ -112,16 +120,16 @@ def _kernel(
     source = kernel.at[sample, pl.ds(step * _CHANNELS, _CHANNELS), pl.ds(low, wide)]
     plgpu.copy_gmem_to_smem(source, taps.at[slot], arrived.at[slot])
 
-  for stage in range(_STAGES):
+  for stage in range(stages):
     fetch(jnp.int32(stage), stage)
 
   def products(sums):
     def one(step, _):
-      slot = lax.rem(step, _STAGES)
+      slot = lax.rem(step, stages)
       plgpu.barrier_wait(arrived.at[slot])
       plgpu.wgmma(sums, image.at[slot], taps.at[slot])
       plgpu.wgmma_wait(0)
-      pl.when(step + _STAGES < steps)(lambda: fetch(step + _STAGES, slot))
+      pl.when(step + stages < steps)(lambda: fetch(step + stages, slot))
       return ()
 
     lax.fori_loop(0, steps, one, ())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxtalk.kernels.modulated_conv import choice
+
 CONFIGURATIONS = {256: 16384, 512: 32768, 1024: 32768}
 """Resolution to channel base, as the official presets pair them; block r has min(base / r, 512) channels."""
 
@@ -18,7 +20,7 @@ class Layer:
 
   @property
   def name(self) -> str:
-    return f"{self.size}:{self.channels[0]}-{self.channels[1]}{':up' if self.up == 2 else ''}"
+    return choice.size_name(self.size, self.channels, self.up)
 
   @property
   def products(self) -> int:

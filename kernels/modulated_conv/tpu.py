@@ -1,14 +1,16 @@
 """The fused layer as one TPU kernel (Pallas, Mosaic): modulate, convolve, demodulate, noise, bias, activation, clamp.
 
-A step of the grid is a band of rows of blocks (see packing) of one image. Style and demodulation scale the kernel, not
-the image: once an image, in VMEM. Everything after the products happens on float32 before the one store. Rows above and
-below the band come as two more views of the same image, so the pipeline of the grid fetches them as it does the rest.
+A step of the grid is a band of rows of blocks (see packing) of one image, and some of its output channels. Style and
+demodulation scale the kernel, not the image: once an image, in VMEM. Everything after the products happens on float32
+before the one store. Rows above and below the band come as two more views of the same image, so the pipeline of the
+grid fetches them as it does the rest. The compiler unrolls a step, so `tiles` keeps its products few.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxtalk.kernels.modulated_conv.packing import LANES, Blocks
+from jaxtalk.kernels.modulated_conv.tiles import Tile
 
-_VMEM_BYTES = 100 * 2**20
+_FOLDED_LANES = 512  # of a region; an up-convolution to more has so many channels that folding its filter in costs more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +30,6 @@ class Epilogue:
 
   slope: float = 1.0
   clamp: float | None = None
-
-
-def band_rows(blocks: Blocks, height: int, width: int) -> int:
-  """Rows of blocks a step of the grid: about a thousand blocks, a divisor of the height."""
-  wanted = max(1, min(height, 1024 // width))
-  return max(r for r in range(1, wanted + 1) if height % r == 0)
 
 
 def conv_blocks(
@@ -45,6 +42,7 @@ def conv_blocks(
   *,
   blocks: Blocks,
   epilogue: Epilogue,
+  tile: Tile,
   interpret: bool,
 ) -> jax.Array:
   """The fused layer on blocks.
@@ -58,6 +56,7 @@ def conv_blocks(
     noise: (N or 1, H', W') float32, pixels of the output, or None.
     blocks: the plan.
     epilogue: what is applied to the sums.
+    tile: how much a step of the grid does.
     interpret: run on the host, in plain JAX.
 
   Returns:
@@ -71,32 +70,35 @@ def conv_blocks(
   sources, _, region_lanes = kernel.shape
   if not interpret and (reason := limits(blocks, width, x.dtype)):
     raise NotImplementedError(reason)
-  band = band_rows(blocks, height, width)
+  wide = tile.width(region_lanes) if blocks.region == (1, 1) else region_lanes
+  band = tile.band(height, width, sources * lanes * wide, x.dtype)
   specs = [
-    pl.BlockSpec((1, 1, width, lanes), lambda i, j: (i, jnp.maximum(j * band - 1, 0), 0, 0)),
-    pl.BlockSpec((1, band, width, lanes), lambda i, j: (i, j, 0, 0)),
-    pl.BlockSpec((1, 1, width, lanes), lambda i, j: (i, jnp.minimum(j * band + band, height - 1), 0, 0)),
-    pl.BlockSpec((sources, lanes, region_lanes), lambda i, j: (0, 0, 0)),
-    pl.BlockSpec((1, lanes, 1), lambda i, j: (i, 0, 0)),
-    pl.BlockSpec((1, 1, region_lanes), lambda i, j: (i, 0, 0)),
-    pl.BlockSpec((1, region_lanes), lambda i, j: (0, 0)),
+    pl.BlockSpec((1, 1, width, lanes), lambda i, t, j: (i, jnp.maximum(j * band - 1, 0), 0, 0)),
+    pl.BlockSpec((1, band, width, lanes), lambda i, t, j: (i, j, 0, 0)),
+    pl.BlockSpec((1, 1, width, lanes), lambda i, t, j: (i, jnp.minimum(j * band + band, height - 1), 0, 0)),
+    pl.BlockSpec((sources, lanes, wide), lambda i, t, j: (0, 0, t)),
+    pl.BlockSpec((1, lanes, 1), lambda i, t, j: (i, 0, 0)),
+    pl.BlockSpec((1, 1, wide), lambda i, t, j: (i, 0, t)),
+    pl.BlockSpec((1, wide), lambda i, t, j: (0, t)),
   ]
   args = [x, x, x, kernel.astype(x.dtype), styles[:, :, None], scales[:, None, :], bias]
-  scratch = [pltpu.VMEM((sources * lanes, region_lanes), x.dtype)]
+  scratch = [pltpu.VMEM((sources * lanes, wide), x.dtype)]
   if noise is not None:
     count, rows_of_noise = noise.shape[0], noise.shape[1] * band // height
     args.append(noise.reshape(count, height // band, rows_of_noise, noise.shape[2]))
-    image = (lambda i, j: (i, j, 0, 0)) if count > 1 else (lambda i, j: (0, j, 0, 0))
+    image = (lambda i, t, j: (i, j, 0, 0)) if count > 1 else (lambda i, t, j: (0, j, 0, 0))
     specs.append(pl.BlockSpec((1, 1, rows_of_noise, noise.shape[2]), image))
     scratch.append(pltpu.VMEM((noise.shape[2], rows_of_noise), jnp.float32))
   call = pl.pallas_call(
     functools.partial(_kernel, blocks=blocks, epilogue=epilogue, with_noise=noise is not None, interpret=interpret),
-    grid=(n, height // band),
+    grid=(n, region_lanes // wide, height // band),
     in_specs=specs,
-    out_specs=pl.BlockSpec((1, band, rows, columns * width, out_lanes), lambda i, j: (i, j, 0, 0, 0)),
+    out_specs=pl.BlockSpec((1, band, rows, columns * width, wide // (rows * columns)), lambda i, t, j: (i, j, 0, 0, t)),
     out_shape=jax.ShapeDtypeStruct((n, height, rows, columns * width, out_lanes), x.dtype),
     scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=_VMEM_BYTES),
+    compiler_params=pltpu.CompilerParams(
+      dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=tile.vmem_mib * 2**20
+    ),
     cost_estimate=_cost(x, kernel, blocks),
     interpret=interpret,
     name="modulated_conv",
@@ -109,6 +111,8 @@ def limits(blocks: Blocks, width: int, dtype: jnp.dtype) -> str | None:
   rows = 8 * 4 // jnp.dtype(dtype).itemsize
   if any(n % LANES for n in blocks.lanes):
     return f"blocks of {blocks.lanes[0]} and {blocks.lanes[1]} numbers, not multiples of {LANES}"
+  if blocks.region != (1, 1) and math.prod(blocks.region) * blocks.lanes[1] > _FOLDED_LANES:
+    return f"upsampling to {blocks.channels[1]} channels, four times the products of a transposed convolution"
   return f"{width} blocks in a row, not a multiple of {rows}" if width % rows else None
 
 
@@ -124,7 +128,7 @@ def _cost(x: jax.Array, kernel: jax.Array, blocks: Blocks) -> pl.CostEstimate:
 
 def _kernel(above, main, below, kernel, style, scale, bias, *rest, blocks, epilogue, with_noise, interpret):
   noise, out, modulated, turned = rest if with_noise else (None, *rest, None)
-  step, steps = pl.program_id(1), pl.num_programs(1)
+  step, steps = pl.program_id(2), pl.num_programs(2)
   sources, lanes = kernel.shape[:2]
 
   @pl.when(step == 0)
@@ -142,7 +146,7 @@ def _kernel(above, main, below, kernel, style, scale, bias, *rest, blocks, epilo
   sums = jnp.dot(found, modulated[...], preferred_element_type=jnp.float32, precision=precision)
   sums = sums.reshape(band, width, -1) + bias[...][None]
   if noise is not None:
-    sums = sums + _spread(noise[0, 0], turned, band, blocks)
+    sums = sums + _spread(noise[0, 0], turned, band, out.shape[4], blocks)
   _store(out, _activate(sums, epilogue), blocks, interpret)
 
 
@@ -179,12 +183,12 @@ def _shifted(x: jax.Array, by: int) -> jax.Array:
   return jnp.where(column == edge, 0.0, y).astype(x.dtype)
 
 
-def _spread(noise, scratch, band: int, blocks: Blocks) -> jax.Array:
-  """Noise (rows of pixels, columns of pixels) of the band as (band, w, region lanes).
+def _spread(noise, scratch, band: int, lanes: int, blocks: Blocks) -> jax.Array:
+  """Noise (rows of pixels, columns of pixels) of the band as (band, w, region * lanes).
 
   Turned by a transpose, so that pixels of a row lie as blocks do, one below the other; then each is spread over lanes.
   """
-  (rows, columns), (r, s), channels, lanes = blocks.region, blocks.outer, blocks.channels[1], blocks.lanes[1]
+  (rows, columns), (r, s), channels = blocks.region, blocks.outer, blocks.channels[1]
   scratch[...] = noise.T
   width = scratch.shape[0] // (columns * s)
   by_column = [scratch[pl.ds(c, width, stride=columns * s), :] for c in range(columns * s)]
@@ -213,7 +217,7 @@ def _activate(y: jax.Array, epilogue: Epilogue) -> jax.Array:
 
 def _store(out, y: jax.Array, blocks: Blocks, interpret: bool) -> None:
   """Region (rows, columns) of each block to its place: rows are an axis of the output, columns interleave."""
-  (rows, columns), lanes = blocks.region, blocks.lanes[1]
+  (rows, columns), lanes = blocks.region, out.shape[4]
   for r in range(rows):
     parts = [y[..., (r * columns + c) * lanes : (r * columns + c + 1) * lanes] for c in range(columns)]
     if columns == 1:

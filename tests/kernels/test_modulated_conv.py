@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxtalk.kernels.modulated_conv import choice, modulated_conv, packing
+from jaxtalk.kernels.modulated_conv import choice, modulated_conv, packing, tiles
 
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -81,6 +81,36 @@ def test_values_in_bfloat16(name):
   assert _error(y, exact) < 2**-7
   # one rounding of the kernel and one of the result: nearer to the truth than the graph with its many
   assert _error(y, exact) <= _error(jit(_layer("xla", up, 256.0))(*args), exact)
+
+
+def test_several_steps_of_the_grid_along_each_axis(monkeypatch):
+  tile = tiles.Tile(blocks=8, lanes=128, products=10**6, vmem_mib=1)
+  monkeypatch.setattr(tiles, "lookup", lambda *_: tile)
+  assert (tile.width(256), tile.band(4, 4, 1, jnp.float32)) == (128, 2)
+  args = _inputs(2, 4, 4, 3, 256, 1)
+  assert _error(jit(_layer("pallas", 1))(*args), jit(_layer("grouped", 1))(*args)) < 2e-6
+
+
+def test_tiles_are_divisors_and_few_products():
+  tile = tiles.lookup("TPU v5 lite", "64:512-512")
+  assert tile.lanes % 128 == 0
+  for channels, height, width in ((512, 64, 64), (512, 12, 48), (32, 30, 7)):
+    wide = tile.width(channels)
+    band = tile.band(height, width, 9 * channels * wide, jnp.bfloat16)
+    assert channels % wide == 0 and height % band == 0
+    assert band == 1 or band * width * 9 * channels * wide <= tile.products * 16 * 128 * 128
+  assert tile.band(64, 64, 9 * 512 * 512, jnp.float32) < tile.band(64, 64, 9 * 512 * 512, jnp.bfloat16)
+  assert tiles.lookup("a TPU of next year", "64:512-512") == tiles.lookup("TPU", "64:512-512")
+
+
+def test_auto_knows_no_proof_for_another_device(monkeypatch):
+  name = "1024:32-32:bfloat16"
+  assert choice.advantage("TPU v5 lite")[name] < 1
+  faster = functools.partial(choice.faster_on_tpu, 1024, 1024, (32, 32), 1, "bfloat16")
+  for device, proven in (("TPU v5 lite", True), ("a TPU of next year", False)):
+    monkeypatch.setattr(choice, "device_kind", lambda device=device: device)
+    assert faster() is proven
+    assert (name in choice.describe()) is proven
 
 
 def test_without_noise_demodulation_or_clamp():

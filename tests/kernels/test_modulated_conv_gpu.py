@@ -1,4 +1,5 @@
-"""The GPU kernel goes through Mosaic GPU to CUDA on a host without one; its speed and its run wait for a card."""
+"""The GPU kernel goes through Mosaic GPU to CUDA on a host without one, and computes the layer in Pallas' simulation of
+a GPU; its speed and its run wait for a card."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,9 @@ def _lower(up, *args):
   return jax.jit(lambda *a: gpu.modulated_conv_gpu(settings, *a)).trace(*args).lower(lowering_platforms=("cuda",))
 
 
-@pytest.mark.parametrize("up", [1, 2])
-def test_it_lowers_for_cuda(up):
-  assert "mosaic_gpu" in _lower(up, *_args(64, 64, 64, up)).as_text()
+@pytest.mark.parametrize(("size", "channels", "out", "up"), [(64, 64, 64, 1), (128, 64, 128, 1), (64, 64, 64, 2)])
+def test_it_lowers_for_cuda(size, channels, out, up):
+  assert "mosaic_gpu" in _lower(up, *_args(size, channels, out, up)).as_text()
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,18 @@ def test_it_lowers_for_cuda(up):
 def test_what_does_not_fit_its_tiles_is_refused(shape, dtype):
   with pytest.raises(NotImplementedError, match="tiles|float32"):
     _lower(1, *_args(*shape, 1, dtype=dtype))
+
+
+@pytest.mark.parametrize("up", [1, 2])
+def test_it_computes_the_layer(up):
+  # JAX does not export its simulation of a GPU yet.
+  simulation = pytest.importorskip("jax._src.pallas.mosaic_gpu.interpret.params").InterpretGPUParams()
+  rng = np.random.default_rng(0)
+  shapes = (1, 1, 64, 64), (3, 3, 64, 64), (1, 64), (64,), (1, up, 64 * up)
+  x, *rest = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+  args = x.astype(jnp.bfloat16), *rest
+  settings = fused.Settings(up, True, TAPS, 0.2, 2**0.5, 256.0)
+  y = np.asarray(gpu.modulated_conv_gpu(settings, *args, interpret=simulation), np.float32)
+  exact = np.asarray(fused.plain(settings, args[0].astype(jnp.float32), *rest))
+  assert y.shape == exact.shape == (1, up, 64 * up, 64)
+  assert np.abs(y - exact).max() < 2**-7 * np.abs(exact).max()
