@@ -5,6 +5,7 @@ from pathlib import Path
 
 try:
   from jaxtalk import cli
+  from jaxtalk.core import InputError
 except ModuleNotFoundError as missing:
   print(f"generate.py: {missing.name} is not installed: run pip install -e . here first", file=sys.stderr)
   sys.exit(3)
@@ -21,20 +22,28 @@ PROGRAM = cli.Program(
     'python generate.py --config.text="I found a snail!" --config.person.age=6 --config.person.gender=girl --out=snail',
     "python generate.py --config.num_clips=20 --config.emotion.label=happy --config.size=512 --out=happy",
     "python generate.py --config.audio=recording.wav",
+    "python generate.py --config=configs/faces.py --config.snapshot=demo --out=faces",
   ),
 )
 
 
 def act(arguments: cli.Arguments) -> int:
-  """Makes the clips, or lets the doctor look."""
+  """Makes what the config is for, clips unless it names another command, or lets the doctor look."""
   # Imported here, so that --help and usage errors do not wait for JAX.
+  config, module, out = arguments.config, arguments.config_module, Path(arguments.flags["out"])
+  if hasattr(module, "get_task"):
+    raise InputError(f"{arguments.config_path} is for train.py")
   if arguments.command == "doctor":
     from jaxtalk.clips import doctor
 
-    return doctor.examine(arguments.config)
+    if hasattr(module, "get_command"):
+      raise InputError(f"the doctor looks at clips: leave out --config={arguments.config_path}")
+    return doctor.examine(config)
+  if hasattr(module, "get_command"):
+    return module.get_command()(config, out)
   from jaxtalk.clips import command
 
-  return command.generate(arguments.config, Path(arguments.flags["out"]))
+  return command.generate(config, out)
 
 
 if __name__ == "__main__":

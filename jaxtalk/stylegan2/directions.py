@@ -239,11 +239,14 @@ def load(path: Path, network: str | None = None) -> Direction:
     raise InputError(f"{path} is not a direction file: {error}") from error
   if vector is None:
     raise InputError(f"{path} is not a direction file: it has no {_FORMAT} header")
-  origin = facts.pop("origin")
-  origin = Origin(**origin | {"conditions": tuple(origin["conditions"])})
-  facts.pop("format")
-  facts |= {"layers": tuple(facts["layers"]), "widths": tuple(facts["widths"])}
-  direction = Direction(**facts, vector=vector, origin=origin)
+  try:
+    origin = facts.pop("origin")
+    origin = Origin(**origin | {"conditions": tuple(origin["conditions"])})
+    facts.pop("format")
+    facts |= {"layers": tuple(facts["layers"]), "widths": tuple(facts["widths"])}
+    direction = Direction(**facts, vector=vector, origin=origin)
+  except (KeyError, TypeError, ValueError) as error:  # Direction's own InputError is a ValueError
+    raise InputError(f"{path} is a damaged direction file: {error}") from error
   if network is not None and origin.network != network:
     raise InputError(
       f"{path} was learnt from network {origin.network[:12]}, not {network[:12]}: learn it anew for this one"

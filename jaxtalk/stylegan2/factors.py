@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import optimize
 
+from jaxtalk.cli import nearest
 from jaxtalk.core import InputError
 from jaxtalk.stylegan2 import labelled
 from jaxtalk.stylegan2.directions import Direction, layer_range
@@ -82,18 +83,15 @@ def chosen(text: str) -> list[Factor]:
   for name in names:
     for member in GROUPS.get(name, (name,)):
       if member not in known:
-        raise InputError(f"no factor {member!r}: there are {', '.join([*known, *GROUPS])}")
+        there = [*known, *GROUPS]
+        raise InputError(f"no factor {member!r}{nearest(member, there)}: there are {', '.join(there)}")
       out[member] = known[member]
   return list(out.values())
 
 
 def learn(latents: LabelledLatents, factor: Factor, *, strength: float = 1e-2) -> Direction:
   """The direction of a factor, with the range of its steps ("low", "high") and its units among its figures."""
-  figures: dict[str, float] = {}
-  for name in factor.weights:
-    values = latents.label(name)
-    figures |= {f"mean {name}": float(values.mean()), f"std {name}": float(values.std())}
-  low, high = np.quantile(factor.score(latents.labels, figures), factor.span)
+  figures = scale(latents, factor)
   hold = [n for n in HELD if n in latents.labels and n not in factor.weights and n not in factor.free]
   hold = [n for n in hold if latents.within_classes(latents.label(n)).std() > 0]
   direction = labelled.regression(
@@ -104,8 +102,18 @@ def learn(latents: LabelledLatents, factor: Factor, *, strength: float = 1e-2) -
     strength=strength,
     layers=layer_range(factor.layers, latents.num_ws),
   )
-  figures |= {"low": float(low), "high": float(high), **direction.origin.figures}
+  figures |= direction.origin.figures
   return dataclasses.replace(direction, origin=dataclasses.replace(direction.origin, figures=figures))
+
+
+def scale(latents: LabelledLatents, factor: Factor) -> dict[str, float]:
+  """The range of a factor's steps ("low", "high") and its units ("mean ...", "std ..."), from labelled pictures."""
+  figures: dict[str, float] = {}
+  for name in factor.weights:
+    values = latents.label(name)
+    figures |= {f"mean {name}": float(values.mean()), f"std {name}": float(values.std())}
+  low, high = np.quantile(factor.score(latents.labels, figures), factor.span)
+  return figures | {"low": float(low), "high": float(high)}
 
 
 class Unmoved(InputError):

@@ -119,18 +119,28 @@ def load_labeller(text: str = "") -> NamedLabeller:
 
     own = load_face_attributes()
     return NamedLabeller(own, "face_attributes", own.digest)
-  path, _, name = text.rpartition(":")
-  module = _import(path, text)
-  found = getattr(module, name, None)
-  if found is None:
-    raise InputError(f"labeller {text!r}: {path} has no {name!r}")
-  model: Any = found() if inspect.isclass(found) else found
+  model, source = load_object(text, "labeller")
   if not hasattr(model, "predict"):
     if not callable(model):
       raise InputError(f"labeller {text!r} is neither a function of pictures nor an object with predict(images)")
     model = _Function(model)
+  return NamedLabeller(model, text, _file_digest(source) if source else "")
+
+
+def load_object(text: str, what: str) -> tuple[Any, Path | None]:
+  """A user's own object, ``package.module:name`` or ``file.py:name``, and its source file; a class is called.
+
+  Raises:
+    MissingAssetError: no such file or module; ``what`` is the object's name in the message.
+    InputError: nothing of that name in it.
+  """
+  path, _, name = text.rpartition(":")
+  module = _import(path, f"{what} {text!r}")
+  found = getattr(module, name, None)
+  if found is None:
+    raise InputError(f"{what} {text!r}: {path} has no {name!r}")
   source = getattr(module, "__file__", None)
-  return NamedLabeller(model, text, _file_digest(Path(source)) if source else "")
+  return (found() if inspect.isclass(found) else found), Path(source) if source else None
 
 
 def one_hot(classes: np.ndarray, c_dim: int) -> np.ndarray | None:
@@ -184,19 +194,19 @@ class _Function:
     self.predict = function
 
 
-def _import(path: str, text: str) -> Any:
+def _import(path: str, what: str) -> Any:
   try:
     if not path.endswith(".py"):
       return importlib.import_module(path)
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None or not Path(path).is_file():
-      raise MissingAssetError(f"labeller {text!r}: no file {path}")
+      raise MissingAssetError(f"{what}: no file {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
   except (ModuleNotFoundError, ValueError) as error:
-    raise MissingAssetError(f"labeller {text!r}: write package.module:name or file.py:name ({error})") from error
+    raise MissingAssetError(f"{what}: write package.module:name or file.py:name ({error})") from error
 
 
 def _file_digest(path: Path) -> str:

@@ -163,7 +163,10 @@ def open_network(path: str | Path, *, batch: int = 8, noise_mode: str = "const")
   if not path.is_file():
     raise MissingAssetError(f"no network at {path}: give a .safetensors of ours or an official .pkl")
   if path.suffix == ".pkl":
-    state = read_snapshot(path)["G_ema"]
+    networks = read_snapshot(path)
+    if "G_ema" not in networks:
+      raise InputError(f"{path} has no averaged generator G_ema; it has {', '.join(networks) or 'no network'}")
+    state = networks["G_ema"]
     module, variables = import_generator(state.state, **state.init_kwargs)
     return Runner(module, variables, name=path.name, batch=batch, noise_mode=noise_mode)
   if path.suffix != ".safetensors":

@@ -27,6 +27,7 @@ from jaxtalk.stylegan2.sample import Subject, add_network_flags, open_cast
 
 GRID = np.linspace(-4, 4, 17)  # alphas tried for the calibration, in standard deviations of the attribute ...
 REACH = 4.0  # ... and no further than so many of the codes: beyond, pictures fall apart
+_TOGETHER = 8  # portraits that are calibrated at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,26 +61,15 @@ def sweep(
 
   Portraits whose attribute does not rise along the direction are left out.
   """
-  figures = direction.origin.figures
-  grid = GRID * min(1.0, REACH / (figures["deviations"] * GRID[-1]))
-
-  def draw(codes: np.ndarray, alphas: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Codes (N, ...) and (N, K) alphas to N * K pictures and their labels."""
-    moved = directions.apply(np.repeat(codes, alphas.shape[1], axis=0), direction, alphas.reshape(-1))
-    images = network.images(moved)
-    return images, labeller.predict(images)
-
-  _, seen = draw(ws, np.tile(grid, (len(ws), 1)))
-  solved = {}
-  for i, response in enumerate(factor.score(seen, figures).reshape(len(ws), len(grid))):
-    with contextlib.suppress(factors.Unmoved):
-      solved[i] = factors.solve(grid, response, figures["low"], figures["high"], factor.steps)
+  solved = calibrate(network, labeller, direction, factor, ws)
   if not solved:
     return []
-  images, labels = draw(ws[list(solved)], np.stack([alphas for alphas, _, _ in solved.values()]))
-  measured = factor.score(labels, figures)
+  alphas = np.concatenate([alphas for alphas, _ in solved.values()])
+  images = network.images(directions.apply(np.repeat(ws[list(solved)], factor.steps, axis=0), direction, alphas))
+  labels = labeller.predict(images)
+  measured = factor.score(labels, direction.origin.figures)
   out = []
-  for k, (i, (alphas, targets, _)) in enumerate(solved.items()):
+  for k, (i, (alphas, targets)) in enumerate(solved.items()):
     own = slice(k * factor.steps, (k + 1) * factor.steps)
     out.append(
       Sweep(
@@ -92,6 +82,28 @@ def sweep(
       )
     )
   return out
+
+
+def calibrate(
+  network: Pictures, labeller: NamedLabeller, direction: Direction, factor: Factor, ws: np.ndarray
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+  """Index of a portrait -> alphas (steps,) and targets (steps,) at which the labeller sees even steps.
+
+  Every portrait is drawn at the alphas of ``GRID``, a few at a time, so that large pictures fit. Portraits whose
+  attribute does not rise along the direction are left out.
+  """
+  figures = direction.origin.figures
+  grid = GRID * min(1.0, REACH / (figures["deviations"] * GRID[-1]))
+  solved = {}
+  for start in range(0, len(ws), _TOGETHER):
+    some = np.repeat(ws[start : start + _TOGETHER], len(grid), axis=0)
+    moved = directions.apply(some, direction, np.tile(grid, len(some) // len(grid)))
+    seen = factor.score(labeller.predict(network.images(moved)), figures)
+    for i, response in enumerate(seen.reshape(-1, len(grid)), start):
+      with contextlib.suppress(factors.Unmoved):
+        alphas, targets, _ = factors.solve(grid, response, figures["low"], figures["high"], factor.steps)
+        solved[i] = alphas, targets
+  return solved
 
 
 def write_base(
