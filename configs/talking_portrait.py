@@ -41,6 +41,8 @@ def get_config(arg="128"):
   config.optimizer.lr = 0.003  # learning rate of the generator
   config.optimizer.mapping_boost = 30.0  # times that for the mapping network, whose layers are slow
   config.optimizer.d_lr = 0.002  # learning rate of the discriminator
+  config.optimizer.other_share = 0.5  # of the generator's rate, where it learns the other domain
+  config.optimizer.reader_lr = 0.002  # learning rate of the reader that keeps control in the other domain
   config.optimizer.warmup_steps = 100  # updates
   config.optimizer.decay_steps = steps // 4  # last updates, over which the generator's rate falls to nothing
 
@@ -50,6 +52,9 @@ def get_config(arg="128"):
   config.loss.adversarial_start = steps * 2 // 3  # update in which the discriminator comes in
   config.loss.r1_gamma = 1.0  # weight of the gradient penalty on real pictures
   config.loss.r1_every = 16  # updates between gradient penalties
+  config.loss.other_weight = 1.0  # weight of the opinion of the other domain's discriminator
+  config.loss.control_weight = 5.0  # weight of reading in the other domain's drawings what was asked for
+  config.loss.other_start = steps // 8  # update in which the other domain comes in; the reader learns before
 
   config.model = ConfigDict()
   config.model.resolution = int(arg)  # of the pictures: a power of two
@@ -68,6 +73,7 @@ def get_config(arg="128"):
 
   config.data = ConfigDict()
   config.data.path = ""  # folder of the pictures, for several runs; empty: WORKDIR/data
+  config.data.other_path = ""  # folder or zip of unlabelled RGB pictures, see docs/portrait_domains.md; empty: none
   config.data.people = people  # people to learn from, 14 pictures each
   config.data.held_out_people = 50  # people to evaluate on
   config.data.size = max(int(arg), 128)  # pixels of the pictures; the network's resolution divides it

@@ -33,7 +33,7 @@ from jaxtalk.studio.person import sample_person
 from jaxtalk.studio.pose import pose
 from jaxtalk.systems import portrait_conditions as pc
 
-VERSION = 1  # raise it when pictures or conditions change, so that sets are made anew
+VERSION = 2  # raise it when pictures or conditions change, so that sets are made anew
 PER_PERSON, PER_SCENE = 14, 7  # pictures of a person, and of them under one light
 PER_SHARD = 25  # people
 OLDER = 0.1  # share of people from 13 to 60 years, the others are 3 to 12
@@ -58,8 +58,8 @@ class PortraitSet:
 
     Returns:
       ``image`` (N, S, S, 4) uint8: sRGB on black, and the matte; ``z`` (N, Z_DIM) and ``c`` (N, C_DIM) float32 of
-      `systems.portrait_conditions`; ``points`` (N, P, 3) float32 of `studio.points`; ``identity`` (N,) int64;
-      ``frame`` (N, 61) float32.
+      `systems.portrait_conditions`; ``points`` (N, P, 3) float32 and ``cover`` (N, S, S, 4) uint8 of `studio.points`;
+      ``identity`` (N,) int64; ``frame`` (N, 61) float32.
     """
     home = folder / f"portraits_{self.size}_{self.seed}_v{VERSION}"
     firsts = range(0, self.people, PER_SHARD)
@@ -165,16 +165,23 @@ def draw_frames(rng: np.random.Generator, number: int, person: Person, acted: np
   return frames.astype(np.float32)
 
 
+def sketch(head: Any, kind: Any, frame: Any, k: Any, rt: Any, size: int) -> tuple[jax.Array, jax.Array]:
+  """Projected points (P, 3) and cover (size, size, 4) of a person in a motion frame, as a camera sees them."""
+  vertices, _, _, pupils = pose(head, frame)
+  placed = points.project(points.gather(head, vertices, pupils, frame), k, rt)
+  middle = placed[points.ANCHORS][0, 2]
+  return placed, points.cover(kind, points.project(vertices, k, rt), middle, size, size)
+
+
 @functools.lru_cache(maxsize=4)
 def _programs(size: int):
   """Jitted: sums of occlusion by direction, and pictures with mattes and points."""
 
-  def take(head, ids, shots, frames):
+  def take(head, kind, shots, frames):
     def one(x):
-      out = renderer.render_frame(head, x[0], x[1], size=size, maps=("matte",))
-      vertices, _, _, pupils = pose(head, x[1])
-      world = points.gather(head, ids, vertices, pupils, x[1])
-      return out["images"], out["matte"], points.project(world, x[0].k, x[0].rt)
+      shot, frame = x
+      out = renderer.render_frame(head, shot, frame, size=size, maps=("matte",))
+      return out["images"], out["matte"], *sketch(head, kind, frame, shot.k, shot.rt, size)
 
     return lax.map(one, (shots, frames))
 
@@ -188,7 +195,7 @@ def make_person(seed: int, number: int, size: int, acted: np.ndarray) -> dict[st
   places = [draw_scene(rng, person.age_years, size) for _ in range(PER_PERSON // PER_SCENE)]
   frames = draw_frames(rng, number, person, acted)
   host = model.build(person)
-  head, ids = jax.device_put(host), points.choose(host)
+  head, kind = jax.device_put(host), points.kinds(host)
   measure, take = _programs(size)
   black = np.zeros((size, size, 3), np.float32)
   shots, told = [], []
@@ -202,12 +209,14 @@ def make_person(seed: int, number: int, size: int, acted: np.ndarray) -> dict[st
     )  # fmt: skip
     shots += [shot] * PER_SCENE
     told.append(pc.conditions(person, place, frames[i * PER_SCENE : (i + 1) * PER_SCENE], rt))
-  images, mattes, placed = jax.device_get(take(head, ids, jax.tree.map(lambda *x: np.stack(x), *shots), frames))
+  out = jax.device_get(take(head, kind, jax.tree.map(lambda *x: np.stack(x), *shots), frames))
+  images, mattes, placed, cover = out
   return {
     "image": np.concatenate([images, mattes[..., None]], axis=-1),
     "z": np.broadcast_to(pc.latent(person), (PER_PERSON, pc.Z_DIM)),
     "c": np.concatenate(told),
     "points": placed,
+    "cover": cover,
     "identity": np.full(PER_PERSON, person.seed),
     "frame": frames,
   }

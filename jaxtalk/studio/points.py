@@ -1,13 +1,11 @@
-"""A person as a few hundred points that move with the motion: landmarks, and samples of skin, hair and clothes.
+"""A sketch of a person that moves with the motion: landmarks, the head's axes, and what skin, hair and clothes cover.
 
-They are the studio's own mesh, thinned out: where the landmarks and a sketch of a person are in a picture, without
-drawing it.
+It is made of the studio's own vertices without drawing a triangle: where things are in a picture, to tell a network.
 """
 
 from __future__ import annotations
 
-import functools
-
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -15,58 +13,35 @@ from jax import Array
 from jaxtalk.motion.rotations import axis_angle_from_matrix, matrix_from_ypr
 from jaxtalk.motion.spaces import HEAD
 from jaxtalk.studio import eyes, landmarks
-from jaxtalk.studio.head import load_asset
 from jaxtalk.studio.model import GARMENT_VERTICES, HeadModel
 from jaxtalk.studio.pose import turn_about
 
-COUNTS = {"landmarks": landmarks.NUM, "anchors": 3, "skin": 144, "hair": 224, "clothes": 96}
-SPANS: dict[str, slice] = {}
-for _name, _count in COUNTS.items():
-  _first = sum(list(COUNTS.values())[: len(SPANS)])
-  SPANS[_name] = slice(_first, _first + _count)
-NUM = sum(COUNTS.values())
+LANDMARKS, ANCHORS = slice(0, landmarks.NUM), slice(landmarks.NUM, landmarks.NUM + 3)
+NUM = landmarks.NUM + 3
 ANCHOR_REACH = 0.1  # metres from the first anchor, the middle of the head, to the other two, along its x and y axes
+COVERS = ("skin", "hair_front", "hair_back", "clothes")
+_DENSITY = 1.5  # how quickly a pixel counts as covered by the vertices that fall on it
+_EDGE = 0.01  # metres over which hair passes from the front of the head to its back
 
 
-@functools.lru_cache(maxsize=1)
-def skin_ids() -> np.ndarray:
-  """(144,) vertices spread over head, ears and neck: each the farthest from those before it."""
-  asset = load_asset()
-  base = asset.base[: asset.num_vertices]
-  among = np.flatnonzero((asset.part == 0) & (base[:, 1] > base[asset.landmarks[8], 1] - 0.8))
-  at = base[among]
-  chosen = [int(np.argmax(at[:, 2]))]
-  distance = np.linalg.norm(at - at[chosen[0]], axis=1)
-  while len(chosen) < COUNTS["skin"]:
-    chosen.append(int(np.argmax(distance)))
-    distance = np.minimum(distance, np.linalg.norm(at - at[chosen[-1]], axis=1))
-  return among[chosen]
-
-
-def choose(model: HeadModel) -> np.ndarray:
-  """(`NUM` - 5,) vertices of a person that `studio.model.build` made (host arrays): landmarks without pupils, skin, hair,
-  clothes."""
-  faces = np.asarray(model.faces)[np.asarray(model.face_mask)]
+def kinds(model: HeadModel) -> np.ndarray:
+  """(V,) of a person that `studio.model.build` made (host arrays): 0 skin, 1 hair, 2 clothes, -1 a vertex not drawn."""
+  used = np.unique(np.asarray(model.faces)[np.asarray(model.face_mask)])
   first_cloth = model.units.shape[1] + 2 * eyes.NUM
-  first_hair = first_cloth + GARMENT_VERTICES
-  rng = np.random.default_rng(0x9017)
-
-  def some(low: int, high: int, count: int) -> np.ndarray:
-    used = np.unique(faces[(faces >= low) & (faces < high)])
-    return used[np.sort(rng.permutation(np.resize(np.arange(len(used)), max(count, len(used))))[:count])]
-
-  hair = some(first_hair, len(model.rest), COUNTS["hair"])
-  clothes = some(first_cloth, first_hair, COUNTS["clothes"])
-  return np.concatenate([model.landmarks, skin_ids(), hair, clothes])
+  kind = np.zeros(len(model.rest), np.int32)
+  kind[first_cloth:] = 2
+  kind[first_cloth + GARMENT_VERTICES :] = 1
+  drawn = np.zeros(len(kind), bool)
+  drawn[used] = True
+  return np.where(drawn, kind, -1)
 
 
-def gather(model: HeadModel, ids: Array, vertices: Array, pupils: Array, frame: Array) -> Array:
-  """(`NUM`, 3) metres in the world, in the order of `SPANS`, of what `studio.pose.pose` placed for a motion frame."""
+def gather(model: HeadModel, vertices: Array, pupils: Array, frame: Array) -> Array:
+  """(`NUM`, 3) metres in the world, landmarks and anchors, of what `studio.pose.pose` placed for a motion frame."""
   rest = jnp.array([[0.0, 0.0, 0.0], [ANCHOR_REACH, 0.0, 0.0], [0.0, ANCHOR_REACH, 0.0]])
   turn = axis_angle_from_matrix(matrix_from_ypr(frame[HEAD]))
   anchors = turn_about(rest - model.pivot[None], turn, jnp.ones(3)) + model.pivot[None]
-  first = landmarks.NUM - 2
-  return jnp.concatenate([vertices[ids[:first]], pupils, anchors, vertices[ids[first:]]])
+  return jnp.concatenate([vertices[model.landmarks], pupils, anchors])
 
 
 def project(world: Array, k: Array, rt: Array) -> Array:
@@ -75,3 +50,29 @@ def project(world: Array, k: Array, rt: Array) -> Array:
   x = at[..., 0] / at[..., 2] * k[0, 0] + k[0, 2]
   y = at[..., 1] / at[..., 2] * k[1, 1] + k[1, 2]
   return jnp.stack([x, y, at[..., 2] - rt[2, 3]], axis=-1)
+
+
+def cover(kind: Array, projected: Array, middle: Array, size: int, of: int) -> Array:
+  """(size, size, 4) uint8, 255 where many vertices fall: `COVERS`. Every vertex is shared by the four nearest pixels.
+
+  Args:
+    kind: (V,) of `kinds`.
+    projected: (V, 3) of `project`.
+    middle: () depth of the middle of the head, which tells the hair before it from that behind.
+    size: of the map.
+    of: size of the picture in whose pixels the vertices are.
+  """
+  at = (projected[:, :2] + 0.5) * (size / of) - 0.5
+  behind = jax.nn.sigmoid((projected[:, 2] - middle) / _EDGE)
+  hair = (kind == 1).astype(jnp.float32)
+  parts = jnp.stack([kind == 0, hair * (1 - behind), hair * behind, kind == 2], axis=-1).astype(jnp.float32)
+  low = jnp.floor(at).astype(jnp.int32)
+  share = at - low
+  total = jnp.zeros(((size + 2) * (size + 2), len(COVERS)))
+  for dy in (0, 1):
+    for dx in (0, 1):
+      weight = jnp.where(dx, share[:, 0], 1 - share[:, 0]) * jnp.where(dy, share[:, 1], 1 - share[:, 1])
+      x, y = (jnp.clip(low[:, i] + d, -1, size) + 1 for i, d in ((0, dx), (1, dy)))  # a frame takes what is outside
+      total = total.at[y * (size + 2) + x].add(parts * weight[:, None])
+  inner = total.reshape(size + 2, size + 2, len(COVERS))[1:-1, 1:-1]
+  return jnp.round(255 * (1 - jnp.exp(-_DENSITY * inner))).astype(jnp.uint8)

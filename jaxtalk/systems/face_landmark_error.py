@@ -49,9 +49,11 @@ def _axes(crop: FaceCrop) -> np.ndarray:
 
 
 def _cut(image: np.ndarray, crop: FaceCrop) -> np.ndarray:
-  """(SIZE, SIZE, 3) of a picture; bicubic, what lies outside is black."""
+  """(SIZE, SIZE, 3) of a picture; bicubic, and outside the picture its edge goes on."""
   axes = _axes(crop)
-  start = crop.centre + 0.5 - axes @ np.full(2, fa.SIZE / 2)  # the crop's corner, in PIL's coordinates
+  margin = len(image)
+  image = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+  start = crop.centre + margin + 0.5 - axes @ np.full(2, fa.SIZE / 2)  # the crop's corner, in PIL's coordinates
   affine = (axes[0, 0], axes[0, 1], start[0], axes[1, 0], axes[1, 1], start[1])
   size = (fa.SIZE, fa.SIZE)
   return np.asarray(Image.fromarray(image).transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC))

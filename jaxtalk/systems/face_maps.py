@@ -2,9 +2,9 @@
 
 StyleGAN2 adds noise to its features, which stays on the screen while a head moves through it. Here it is given, in the
 place of noise, a drawing that moves with the head: soft lines of brows, lids, irises, nose, lips and jaw, the open
-mouth and the open eyes, clouds of points on skin, hair and clothes, and waves that are fixed to the head (as the input
-of StyleGAN3 is to its frame: Karras et al. 2021, section 3.1). All of it is made of a few hundred projected points
-(`studio.points`), smoothly, so that a small motion changes it a little.
+mouth and the open eyes, what skin, hair and clothes cover, and waves that are fixed to the head (as the input of
+StyleGAN3 is to its frame: Karras et al. 2021, section 3.1). All of it is made of projected points (`studio.points`),
+smoothly, so that a small motion changes it a little.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxtalk.studio.points import ANCHOR_REACH, SPANS
+from jaxtalk.studio.points import ANCHOR_REACH, ANCHORS, COVERS, LANDMARKS
 
 # Landmarks of each soft line (iBUG numbering); a line that is closed ends where it began.
 LINES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -33,38 +33,44 @@ OPENINGS: dict[str, tuple[tuple[int, ...], ...]] = {
   "mouth": (tuple(range(60, 68)),),
   "eyes": (tuple(range(36, 42)), tuple(range(42, 48))),
 }
-CLOUDS = ("skin", "hair_front", "hair_back", "clothes")
-LINE_WIDTH, PUPIL_WIDTH, CLOUD_WIDTH = 0.009, 0.011, 0.016  # standard deviations as shares of the picture
+LINE_WIDTH, PUPIL_WIDTH = 0.009, 0.011  # standard deviations as shares of the picture
 _WAVES = 12  # directions of waves, each a sine and a cosine
 _LONGEST, _SHORTEST = 0.25, 0.012  # metres, of waves
-NUM = len(LINES) + 1 + len(OPENINGS) + len(CLOUDS) + 2 + 2 * _WAVES
+NUM = len(LINES) + 1 + len(OPENINGS) + len(COVERS) + 2 + 2 * _WAVES
 
 
-def draw(points: Array, size: int, of: int) -> Array:
-  """(N, size, size, NUM) maps, about -1 to 1, of projected points.
+def draw(points: Array, cover: Array, of: int) -> Array:
+  """(N, S, S, NUM) maps, about -1 to 1 (places in the plane of the head: -2 to 2).
 
   Args:
     points: (N, P, 3) of `studio.points.project`: x, y pixels and depth.
-    size: of the maps.
+    cover: (N, S, S, 4) uint8 of `studio.points.cover`.
     of: size of the picture in whose pixels the points are.
   """
   at = (points[..., :2] + 0.5) / of  # 0 to 1 over the picture
+  size = cover.shape[1]
   axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
-  face = at[:, SPANS["landmarks"]]
+  face = at[:, LANDMARKS]
   channels = [_lines(face, parts, axis) for parts in LINES.values()]
   channels.append(_spots(face[:, 68:70], axis))
   channels += [_openings(face, parts, axis) for parts in OPENINGS.values()]
-  channels += _clouds(at, points[..., 2], axis)
-  return jnp.concatenate([jnp.stack(channels, -1), _waves(at[:, SPANS["anchors"]], axis)], -1)
+  covered = cover.astype(jnp.float32) / 255
+  return jnp.concatenate([jnp.stack(channels, -1), covered, _waves(at[:, ANCHORS], axis)], -1)
 
 
-def pyramid(points: Array, size: int, smallest: int = 4) -> dict[int, Array]:
-  """Maps by size: size, size / 2 ... smallest; the smaller ones are means of the largest."""
-  maps = {size: draw(points, size, size)}
+def pyramid(points: Array, cover: Array, of: int, smallest: int = 4) -> dict[int, Array]:
+  """Maps by size: that of the cover, half of it ... smallest; the smaller ones are means of the largest."""
+  maps = {cover.shape[1]: draw(points, cover, of)}
+  size = cover.shape[1]
   while size > smallest:
-    x, size = maps[size], size // 2
-    maps[size] = x.reshape(len(x), size, 2, size, 2, x.shape[-1]).mean((2, 4))
+    maps[size // 2], size = mean(maps[size], 2), size // 2
   return maps
+
+
+def mean(x: Array, factor: int) -> Array:
+  """(N, H, W, C) means of blocks."""
+  n, height, width, channels = x.shape
+  return x.reshape(n, height // factor, factor, width // factor, factor, channels).mean((2, 4))
 
 
 def _lines(at: Array, parts: tuple[tuple[int, ...], ...], axis: Array) -> Array:
@@ -85,8 +91,14 @@ def _squared_distance(a: Array, b: Array, axis: Array) -> Array:
 
 
 def _spots(at: Array, axis: Array) -> Array:
-  x, y = (jnp.exp(jnp.square(axis - at[..., i, None]) / (-2 * PUPIL_WIDTH**2)) for i in (0, 1))
+  x, y = _bells(at, axis, PUPIL_WIDTH)
   return jnp.einsum("npy,npx->nyx", y, x)
+
+
+def _bells(at: Array, axis: Array, width: float) -> tuple[Array, Array]:
+  """Gaussians (N, P, S) about the x and the y of points (N, P, 2)."""
+  x, y = (jnp.square(axis[None, None] - at[..., i, None]) for i in (0, 1))
+  return jnp.exp(x / (-2 * width**2)), jnp.exp(y / (-2 * width**2))
 
 
 def _openings(at: Array, parts: tuple[tuple[int, ...], ...], axis: Array) -> Array:
@@ -100,20 +112,6 @@ def _openings(at: Array, parts: tuple[tuple[int, ...], ...], axis: Array) -> Arr
       inside = jnp.minimum(inside, (dx * y - dy * x) / jnp.sqrt(dx * dx + dy * dy + 1e-9))
     total = total + jax.nn.sigmoid(inside / (0.5 * LINE_WIDTH))
   return total
-
-
-def _clouds(at: Array, depth: Array, axis: Array) -> list[Array]:
-  """Densities of points, saturating at 1; hair in front of the middle of the head and behind it apart."""
-  middle = depth[:, SPANS["anchors"]][:, :1]
-
-  def cloud(name: str, weight: Array | None) -> Array:
-    p = at[:, SPANS[name]]
-    x, y = (jnp.exp(jnp.square(axis - p[..., i, None]) / (-2 * CLOUD_WIDTH**2)) for i in (0, 1))
-    y = y if weight is None else y * weight[..., None]
-    return 1 - jnp.exp(-jnp.einsum("npy,npx->nyx", y, x))
-
-  behind = jax.nn.sigmoid((depth[:, SPANS["hair"]] - middle) / 0.01)
-  return [cloud("skin", None), cloud("hair", 1 - behind), cloud("hair", behind), cloud("clothes", None)]
 
 
 @functools.lru_cache(maxsize=1)

@@ -96,7 +96,13 @@ def standardise(
 
 
 def paint(
-  module: Generator, variables: Mapping[str, Any], z: jax.Array, labels: jax.Array, points: jax.Array, of: int
+  module: Generator,
+  variables: Mapping[str, Any],
+  z: jax.Array,
+  labels: jax.Array,
+  points: jax.Array,
+  cover: jax.Array,
+  of: int,
 ) -> jax.Array:
   """Pictures (N, R, R, 4) in [-1, 1] or a little outside.
 
@@ -105,12 +111,13 @@ def paint(
     z: (N, Z_DIM).
     labels: (N, C_DIM + 1) of `standardise`.
     points: (N, P, 3) of `studio.points.project`.
+    cover: (N, S, S, 4) uint8 of `studio.points.cover`, R divides S.
     of: size of the picture in whose pixels the points are.
   """
-  size = module.img_resolution
-  scaled = jnp.concatenate([(points[..., :2] + 0.5) * (size / of) - 0.5, points[..., 2:]], axis=-1)
-  maps = face_maps.pyramid(scaled, size)
-  return jnp.asarray(module.apply(variables, z, labels, maps=maps))
+  factor = cover.shape[1] // module.img_resolution
+  if factor > 1:
+    cover = face_maps.mean(cover.astype(jnp.float32), factor)
+  return jnp.asarray(module.apply(variables, z, labels, maps=face_maps.pyramid(points, cover, of)))
 
 
 def composite(painted: jax.Array, background: jax.Array) -> jax.Array:

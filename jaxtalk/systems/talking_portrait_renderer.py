@@ -159,16 +159,13 @@ class TalkingPortraitRenderer:
       raise InputError(f"size {scene.size} must be even and between 32 and 2048")
     k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
     host = build(person)
-    placed = _geometry(host, points.choose(host), frames, k, rt, scene.size)
+    placed = _geometry(host, frames, k, rt, scene.size, self.resolution)
     labels, clipped = self._portrait.standardise(pc.conditions(person, scene, frames, rt))
     self._warn(clipped)
     z = np.broadcast_to(pc.latent(person), (len(frames), pc.Z_DIM))
-    projected = np.array(points.project(placed["world"], k.astype(np.float32), rt.astype(np.float32)))
-    # The network's points count in pixels of its own size.
-    projected[..., :2] = (projected[..., :2] + 0.5) * (self.resolution / scene.size) - 0.5
     linear = backdrop.paint(scene.background, scene.size, seed)
     return _Told(
-      rows={"z": z, "label": labels, "points": projected},
+      rows={"z": z, "label": labels, "points": placed["points"], "cover": placed["cover"]},
       labels=_labels(frames, placed, k, rt),
       background=np.asarray(shading.encode([linear[..., c] for c in range(3)])),
       size=scene.size,
@@ -206,7 +203,7 @@ def _program(module: Generator, mesh: Mesh, size: int):
   """Jitted (variables, rows) -> pictures (N, size, size, 3) uint8, rows spread over the mesh."""
 
   def local(variables, rows):
-    painted = tp.paint(module, variables, rows["z"], rows["label"], rows["points"], module.img_resolution)
+    painted = tp.paint(module, variables, *(rows[name] for name in ("z", "label", "points", "cover")), size)
     if size != module.img_resolution:
       painted = jax.image.resize(painted, (len(painted), size, size, tp.CHANNELS), "cubic")
     return tp.composite(painted, rows["background"].astype(jnp.float32))
@@ -215,39 +212,43 @@ def _program(module: Generator, mesh: Mesh, size: int):
   return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=False))
 
 
-@functools.cache
-def _geometry_program():
-  """Jitted: world points, which of the landmarks face the camera, and the extent of the head in pixels."""
+@functools.lru_cache(maxsize=8)
+def _geometry_program(size: int, resolution: int):
+  """Jitted: landmarks, which of them face the camera, the extent of the head in pixels, and the sketch."""
 
-  def one(model, ids, k, rt, frame):
+  def one(model, kind, k, rt, frame):
     vertices, normals, _, pupils = pose(model, frame)
-    world = points.gather(model, ids, vertices, pupils, frame)
+    world = points.gather(model, vertices, pupils, frame)
+    placed, all_placed = points.project(world, k, rt), points.project(vertices, k, rt)
+    cover = points.cover(kind, all_placed, placed[points.ANCHORS][0, 2], resolution, size)
     eye = -(rt[:, :3] * rt[:, 3:]).sum(0)
-    landmarks = world[points.SPANS["landmarks"]]
+    landmarks = world[points.LANDMARKS]
     ahead = landmarks[68:] - model.pivot[None]
     facing = jnp.concatenate([normals[model.landmarks], ahead / jnp.linalg.norm(ahead, axis=1, keepdims=True)])
     solid = model.turn[: model.units.shape[1]] > 0.95
-    pixel = points.project(vertices[: model.units.shape[1]], k, rt)[:, :2]
+    pixel = all_placed[: model.units.shape[1], :2]
     low = jnp.min(jnp.where(solid[:, None], pixel, jnp.inf), 0)
     high = jnp.max(jnp.where(solid[:, None], pixel, -jnp.inf), 0)
     towards = (facing * (eye[None] - landmarks)).sum(1) > 0
-    return {"world": world, "facing": towards, "low": low, "high": high}
+    labels = {"world": landmarks, "facing": towards, "low": low, "high": high}
+    return labels | {"points": placed, "cover": cover}
 
-  return jax.jit(lambda model, ids, k, rt, frames: lax.map(lambda f: one(model, ids, k, rt, f), frames))
+  return jax.jit(lambda model, kind, k, rt, frames: lax.map(lambda f: one(model, kind, k, rt, f), frames))
 
 
 _CHUNK = 64  # frames of one call, so that clips of all lengths share a program
 
 
-def _geometry(model: Any, ids: np.ndarray, frames: np.ndarray, k: np.ndarray, rt: np.ndarray, size: int) -> dict:
+def _geometry(host: Any, frames: np.ndarray, k: np.ndarray, rt: np.ndarray, size: int, resolution: int) -> dict:
   """What the pose says of every frame (T, ...)."""
   small = [x.astype(np.float32) for x in (k, rt)]
-  model = jax.device_put(model)
+  kind, model = points.kinds(host), jax.device_put(host)
+  program = _geometry_program(size, resolution)
   parts = []
   for start in range(0, len(frames), _CHUNK):
     part = frames[start : start + _CHUNK]
     padded = np.concatenate([part, np.repeat(part[-1:], _CHUNK - len(part), 0)])
-    out = jax.device_get(_geometry_program()(model, ids, *small, padded))
+    out = jax.device_get(program(model, kind, *small, padded))
     parts.append({name: value[: len(part)] for name, value in out.items()})
   placed = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
   low, high = (np.clip(placed.pop(name), 0, size - 1) for name in ("low", "high"))
@@ -256,7 +257,7 @@ def _geometry(model: Any, ids: np.ndarray, frames: np.ndarray, k: np.ndarray, rt
 
 def _labels(frames: np.ndarray, placed: Mapping[str, np.ndarray], k: np.ndarray, rt: np.ndarray) -> dict:
   """The labels of `core.Frames`; a landmark counts as visible if its surface faces the camera inside the picture."""
-  world = placed["world"][:, points.SPANS["landmarks"]]
+  world = placed["world"]
   at = camera.project(world.astype(np.float64), k, rt)
   inside = ((at >= -0.5) & (at <= 2 * k[0, 2] + 0.5)).all(-1)
   return {

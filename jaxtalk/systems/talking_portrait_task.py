@@ -29,9 +29,11 @@ from jaxtalk.stylegan2.paired_loss import pyramid_l1
 from jaxtalk.stylegan2.phases import make_optimizer, make_paired_optimizer
 from jaxtalk.stylegan2.task import tiles
 from jaxtalk.stylegan2.transfer import load_start, start_from
+from jaxtalk.systems import face_maps
 from jaxtalk.systems import portrait_conditions as pc
 from jaxtalk.systems import talking_portrait as tp
-from jaxtalk.training.task import Stage, TrainState
+from jaxtalk.systems import talking_portrait_domains as domains
+from jaxtalk.training.task import Batches, Stage, TrainState
 
 Batch = Mapping[str, jax.Array]
 Report = dict[str, jax.Array]
@@ -47,13 +49,13 @@ class PortraitSource:
 
   def __init__(self, columns: Mapping[str, np.ndarray], mean: np.ndarray, scale: np.ndarray):
     labels, _ = tp.standardise(columns["c"], mean, scale)
-    self._columns = {"image": columns["image"], "z": columns["z"], "label": labels, "points": columns["points"]}
+    self._columns = {name: columns[name] for name in ("image", "z", "points", "cover")} | {"label": labels}
 
   def __len__(self) -> int:
     return len(self._columns["image"])
 
   def get(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """``image`` (S, S, 4) uint8, ``z``, ``label`` and ``points``."""
+    """``image`` (S, S, 4) uint8, ``z``, ``label``, ``points`` and ``cover``."""
     del rng
     return {name: column[index] for name, column in self._columns.items()}
 
@@ -110,6 +112,8 @@ class TalkingPortraitTask:
     self._scales = np.zeros(pc.C_DIM, np.float32), np.ones(pc.C_DIM, np.float32)
     self._held_out: PortraitSource | None = None
     self._draw = jax.jit(self._painted)
+    two = bool(config.data.other_path)
+    self._other = domains.OtherDomain(config, self.generator, schedule, self._real, self._paint) if two else None
 
   def init(self, rng: jax.Array) -> TrainState:
     keys = jax.random.split(rng, 3)
@@ -118,11 +122,15 @@ class TalkingPortraitTask:
     image = jnp.zeros((1, size, size, tp.CHANNELS))
     d = self.discriminator.init(keys[1], image, jnp.zeros((1, self.generator.c_dim)))
     params = {"G": g["params"], "D": d["params"]}
+    opt_state = {"G": self._g_optimizer.init(params["G"]), "D": self._d_optimizer.init(params["D"])}
+    if self._other:
+      more, more_state = self._other.init(jax.random.fold_in(rng, 1), g["params"])
+      params, opt_state = params | more, opt_state | more_state
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
       ema=jax.tree.map(jnp.copy, params["G"]),
-      opt_state={"G": self._g_optimizer.init(params["G"]), "D": self._d_optimizer.init(params["D"])},
+      opt_state=opt_state,
       rng=keys[2],
       extra={"G_buffers": g["buffers"]},
     )
@@ -138,16 +146,16 @@ class TalkingPortraitTask:
 
   def stages(self) -> Sequence[Stage]:
     loss = self.config.loss
-    finish = Stage("finish", self.finish)
+    finish = [*(self._other.stages() if self._other else []), Stage("finish", self.finish)]
     if not loss.adversarial_weight:
-      return [Stage("pair", self.pair), finish]
+      return [Stage("pair", self.pair), *finish]
     start = loss.adversarial_start
     adversarial = [
       Stage("G", self.joint, start=start),
       Stage("D", self.judge, start=start),
       Stage("Dreg", self.regularise, every=loss.r1_every, start=start),
     ]
-    return [*([Stage("pair", self.pair, stop=start)] if start else []), *adversarial, finish]
+    return [*([Stage("pair", self.pair, stop=start)] if start else []), *adversarial, *finish]
 
   # --- The stages.
 
@@ -211,21 +219,24 @@ class TalkingPortraitTask:
 
   def _codes_and_picture(self, g, state: TrainState, batch: Batch) -> tuple[jax.Array, Mapping[str, Any]]:
     variables = {"params": g, "buffers": state.extra["G_buffers"]}
-    painted = tp.paint(self.generator, variables, batch["z"], batch["label"], batch["points"], self.config.data.size)
+    painted = self._paint(variables, batch)
     codes = self.generator.apply(variables, batch["z"], batch["label"], method="mapping")[:, 0]
     buffers = update_w_avg(state.extra["G_buffers"], jax.lax.stop_gradient(codes), self.generator.w_avg_beta)
     return painted, buffers
 
+  def _paint(self, variables, rows: Batch) -> jax.Array:
+    told = (rows[name] for name in ("z", "label", "points", "cover"))
+    return tp.paint(self.generator, variables, *told, self.config.data.size)
+
   def _real(self, batch: Batch) -> jax.Array:
     """(N, R, R, 4) in [-1, 1]: the set's pictures at the network's size."""
     x = batch["image"].astype(jnp.float32) / 127.5 - 1
-    size = self.generator.img_resolution
-    factor = x.shape[1] // size
-    return x.reshape(len(x), size, factor, size, factor, x.shape[-1]).mean((2, 4)) if factor > 1 else x
+    factor = x.shape[1] // self.generator.img_resolution
+    return face_maps.mean(x, factor) if factor > 1 else x
 
   def _distance(self, painted: jax.Array, batch: Batch) -> jax.Array:
     """(N,) weighted distance to the pictures."""
-    face = (batch["points"][:, points.SPANS["landmarks"], :2] + 0.5) / self.config.data.size
+    face = (batch["points"][:, points.LANDMARKS, :2] + 0.5) / self.config.data.size
     centres = jnp.stack([face[:, s].mean(1) for s in _EDGES], axis=1)
     return self.config.loss.paired_weight * pyramid_l1(painted, self._real(batch), centres)
 
@@ -257,17 +268,21 @@ class TalkingPortraitTask:
       "z": jax.ShapeDtypeStruct((n, pc.Z_DIM), jnp.float32),
       "label": jax.ShapeDtypeStruct((n, self.generator.c_dim), jnp.float32),
       "points": jax.ShapeDtypeStruct((n, points.NUM, 3), jnp.float32),
+      "cover": jax.ShapeDtypeStruct((n, size, size, len(points.COVERS)), jnp.uint8),
+      **(self._other.batch_spec() if self._other else {}),
     }
 
-  def train_batches(self, folder: Path) -> ShuffledBatches:
+  def train_batches(self, folder: Path) -> Batches:
     data, train = self.config.data, self.config.train
+    unlabelled = self._other.open() if self._other else None  # first: what is wrong with it shall be said at once
     folder = Path(data.path) if data.path else folder
     columns = PortraitSet(data.people, data.size, data.seed).load(folder)
     self._scales = columns["c"].mean(0), np.maximum(columns["c"].std(0), _LEAST_SCALE)
     held_out = PortraitSet(data.held_out_people, data.size, data.seed + 1).load(folder)
     self._held_out = PortraitSource(held_out, *self._scales)
     source = PortraitSource(columns, *self._scales)
-    return ShuffledBatches(source, train.batch_size, train.seed, (jax.process_index(), jax.process_count()))
+    batches = ShuffledBatches(source, train.batch_size, train.seed, (jax.process_index(), jax.process_count()))
+    return self._other.batches(unlabelled, batches) if self._other and unlabelled else batches
 
   def evaluate(self, state: TrainState) -> Mapping[str, float | np.ndarray]:
     """Distance to pictures of people that were not trained on, and a sheet of them: pictures above, drawn below."""
@@ -284,7 +299,11 @@ class TalkingPortraitTask:
       if len(shown) < 2:
         shown += [real[i : i + 8] for i in range(0, 16, 8)] + [fake[i : i + 8] for i in range(0, 16, 8)]
     sheet = np.concatenate([shown[i] for i in (0, 2, 1, 3)])
-    return {"held_out_distance": float(np.mean(values)), "held_out": tiles(sheet, 8)}
+    report = {"held_out_distance": float(np.mean(values)), "held_out": tiles(sheet, 8)}
+    if self._other:  # the same conditions in both domains
+      below = self._other.drawings(variables, self._held_out.rows(order[:16]))
+      report["other"] = tiles(np.concatenate([shown[2], below[:8], shown[3], below[8:]]), 8)
+    return report
 
   def export(self, state: TrainState, folder: Path) -> Sequence[Path]:
     """The average generator in the format to ship."""
@@ -296,17 +315,18 @@ class TalkingPortraitTask:
     """The average generator of a state."""
     variables = jax.device_get({"params": state.ema, "buffers": state.extra["G_buffers"]})
     fields = json.loads(self.config.to_json_best_effort())
-    fields["data"]["path"], fields["init"] = "", Path(self.config.init).name
+    fields["data"].update(path="", other_path="")
+    fields["init"] = Path(self.config.init).name
     facts = {
       "source": "trained with jaxtalk, train.py --config=configs/talking_portrait.py",
-      "trained_on": "synthetic children of jaxtalk's studio",
+      "trained_on": "synthetic children of jaxtalk's studio" + (", and pictures of the user's" if self._other else ""),
       "steps": int(state.step),
       "config": fields,
     }
     return tp.TalkingPortrait(self.generator, variables, *self._scales, facts)
 
   def _painted(self, variables, rows):
-    painted = tp.paint(self.generator, variables, rows["z"], rows["label"], rows["points"], self.config.data.size)
+    painted = self._paint(variables, rows)
     grey = jnp.full((1, 1, 1, 3), _GREY)
     real = self._real(rows)
     return tp.composite(real, grey), tp.composite(painted, grey), self._distance(painted, rows)
@@ -314,6 +334,8 @@ class TalkingPortraitTask:
 
 def _check(config: ConfigDict) -> None:
   model, train, loss = config.model, config.train, config.loss
+  if config.data.other_path:
+    domains.check(config)
   if model.dtype not in _DTYPES:
     raise InputError(f"config.model.dtype is {model.dtype!r}; known: {', '.join(_DTYPES)}")
   if config.data.size % model.resolution:

@@ -13,6 +13,7 @@ from jaxtalk.clips.sentences import SENTENCES
 from jaxtalk.core import EMOTIONS, InputError
 from jaxtalk.speech.text import check_text
 from jaxtalk.studio.person import head_scale
+from jaxtalk.studio.scenes import SURROUNDINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 

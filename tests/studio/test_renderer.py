@@ -49,7 +49,7 @@ def test_shapes_and_types():
   chex.assert_shape(images, (4, SIZE, SIZE, 3))
   shapes = {"lm2d_px": (4, 70, 2), "lm3d_m": (4, 70, 3), "visible": (4, 70), "bbox_px": (4, 4), "head_aa": (4, 3)}
   shapes |= {"gaze": (4, 2, 2), "cam_Rt": (4, 3, 4), "segmentation": (4, SIZE, SIZE), "depth": (4, SIZE, SIZE)}
-  shapes |= {"normals": (4, SIZE, SIZE, 3), "K": (3, 3)}
+  shapes |= {"normals": (4, SIZE, SIZE, 3), "K": (3, 3), "matte": (4, SIZE, SIZE)}
   assert set(labels) == set(shapes)
   for name, shape in shapes.items():
     chex.assert_shape(labels[name], shape)

@@ -1,0 +1,190 @@
+"""The second stream of the talking portrait: what it adds to an update, and that one stream stays as it was."""
+
+import functools
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxtalk import cli
+from jaxtalk.core import InputError
+from jaxtalk.studio import points
+from jaxtalk.systems import portrait_conditions as pc
+from jaxtalk.systems import talking_portrait_domains as domains
+from jaxtalk.systems import talking_portrait_reader as reader
+from jaxtalk.systems.talking_portrait_task import TalkingPortraitTask
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE, COUNT = 8, 8
+
+
+def config_of(other_path=""):
+  config, _ = cli.load_config("configs/talking_portrait.py", ROOT)
+  with config.unlocked():
+    config.train.update(batch_size=COUNT, steps=40)
+    config.loss.update(adversarial_weight=0.0, other_start=0)
+    config.model.update(
+      resolution=SIZE, w_dim=8, mapping_layers=2, channel_base=64, channel_max=8, d_channel_base=64, mbstd_group=4
+    )
+    config.data.update(size=SIZE, other_path=str(other_path))
+  return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  home = tmp_path_factory.mktemp("pictures")
+  for i in range(6):
+    pixels = np.random.default_rng(i).integers(0, 255, (12, 10, 3), np.uint8)
+    Image.fromarray(pixels).save(home / f"{i}.png")
+  return home
+
+
+def batch_of():
+  rng = np.random.default_rng(0)
+  at = rng.uniform(0, SIZE, (COUNT, points.NUM, 3)).astype(np.float32)
+  at[:, points.ANCHORS, :2] = [[4, 4], [6, 4], [4, 2]]
+  return {
+    "image": jnp.asarray(rng.integers(0, 255, (COUNT, SIZE, SIZE, 4), np.uint8)),
+    "z": jnp.asarray(rng.standard_normal((COUNT, pc.Z_DIM)).astype(np.float32)),
+    "label": jnp.asarray(np.pad(rng.standard_normal((COUNT, pc.C_DIM)).astype(np.float32), ((0, 0), (0, 1)))),
+    "points": jnp.asarray(at),
+    "cover": jnp.asarray(rng.integers(0, 255, (COUNT, SIZE, SIZE, len(points.COVERS)), np.uint8)),
+    "other": jnp.asarray(rng.integers(0, 255, (COUNT, SIZE, SIZE, 3), np.uint8)),
+  }
+
+
+@functools.cache
+def compiled(run):
+  return jax.jit(run, compiler_options={"xla_backend_optimization_level": "0"})
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+  """The task, its state before, and what every stage of an update made of it."""
+  task = TalkingPortraitTask(config_of(folder))
+  before = jax.jit(task.init, compiler_options={"xla_backend_optimization_level": "0"})(jax.random.key(1))
+  batch, after, reports = batch_of(), {}, {}
+  for stage in task.stages():
+    after[stage.name], reports[stage.name] = compiled(stage.run)(before, batch)
+  return task, before, after, reports
+
+
+def test_every_stage_teaches_its_own_network(trained):
+  task, before, after, reports = trained
+  assert list(after) == ["pair", "R", "G_other", "D_other", "Dreg_other", "finish"]
+  learners = {"pair": "G", "R": "R", "G_other": "G", "D_other": "D_other", "Dreg_other": "D_other"}
+  for stage, learner in learners.items():
+    if stage == "pair":  # warms up from a rate of nothing
+      continue
+    for name, params in before.params.items():
+      same = all(map(np.array_equal, *map(jax.tree.leaves, (params, after[stage].params[name]))))
+      assert same == (name != learner), (stage, name)
+    assert all(np.isfinite(value) for value in reports[stage].values())
+  assert reports["R"]["loss_R"] > 0 and reports["G_other"]["loss_control"] > 0
+  assert after["finish"].step == 1
+
+
+def test_the_flag_changes_the_picture(trained):
+  task, _, after, _ = trained
+  state, batch = after["G_other"], batch_of()
+  rows = {name: np.asarray(batch[name]) for name in ("z", "label", "points")}
+  variables = {"params": state.params["G"], "buffers": state.extra["G_buffers"]}
+  other = task._other.drawings(variables, rows)
+  chex.assert_shape(other, (COUNT, SIZE, SIZE, 3))
+  assert other.dtype == np.uint8
+  flags = np.asarray(domains.in_other(batch["label"]))
+  assert (flags[:, -1] == 1).all() and np.array_equal(flags[:, :-1], rows["label"][:, :-1])
+  studio = task._draw(variables, rows | {"image": np.asarray(batch["image"])})[1]
+  assert np.abs(other.astype(int) - np.asarray(studio)).mean() > 1
+
+
+def test_one_stream_is_as_it_was():
+  shapes = {}
+  for path in ("", "somewhere"):
+    task = TalkingPortraitTask(config_of(path))
+    shapes[path] = jax.eval_shape(task.init, jax.random.key(1))
+    assert ("other" in task.batch_spec()) == bool(path)
+  one, two = shapes[""], shapes["somewhere"]
+  assert set(one.params) == set(one.opt_state) == {"G", "D"} and set(one.extra) == {"G_buffers"}
+  assert set(two.params) == {"G", "D", "D_other", "R"} and set(two.opt_state) == {"G", "D", "D_other", "R", "G_other"}
+  chex.assert_trees_all_equal_shapes(one.params["G"], two.params["G"])
+  stages = TalkingPortraitTask(config_of()).stages()
+  assert [stage.name for stage in stages] == ["pair", "finish"]
+
+
+def test_pictures_are_cut_to_size_and_streams_go_on_where_they_were(folder):
+  task = TalkingPortraitTask(config_of(folder))
+  other = task._other
+
+  class First:
+    position = 0
+
+    def __next__(self):
+      self.position += 1
+      return {"number": np.array([self.position])}
+
+    def get_state(self):
+      return {"position": self.position}
+
+    def set_state(self, state):
+      self.position = state["position"]
+
+  both = other.batches(other.open(), First())
+  first = next(both)
+  chex.assert_shape(first["other"], (COUNT, SIZE, SIZE, 3))
+  state = both.get_state()
+  wanted = next(both)
+  again = other.batches(other.open(), First())
+  again.set_state(state)
+  chex.assert_trees_all_equal(next(again), wanted)
+  with pytest.raises(InputError, match="without other_path"):
+    again.set_state({"position": 3})
+
+
+def test_bad_pictures_are_named_in_one_line(tmp_path, folder):
+  (tmp_path / "grey").mkdir(), (tmp_path / "empty").mkdir(), (tmp_path / "small").mkdir()
+  Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "grey" / "a.png")
+  Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "small" / "a.png")
+  cases = {"none": "", "grey": "grey pictures: convert them to RGB", "empty": "no pictures", "small": "smaller than"}
+  for name, message in cases.items():
+    task = TalkingPortraitTask(config_of(tmp_path / name))
+    with pytest.raises(InputError, match=f"config.data.other_path.*{name}.*{message}") as error:
+      task.train_batches(tmp_path)
+    assert "\n" not in str(error.value)
+  config = config_of(folder)
+  config.loss.other_weight = 0.0
+  with pytest.raises(InputError, match="other_weight above 0"):
+    TalkingPortraitTask(config)
+
+
+def test_readings_say_where_things_are():
+  at = np.zeros((2, points.NUM, 3), np.float32)
+  at[:, 27, :2], at[:, 8, :2] = (31.5, 20), (31.5, 60)  # face 40 pixels high
+  at[0, 66, 1] = 10.0  # lips 10 pixels apart, those of the second one touch
+  for lid, (_, b, upper, _) in enumerate(reader._LIDS):
+    at[:, b, 0] = 8.0
+    at[:, list(upper), 1] = 2.0 * (lid + 1)
+  labels = np.zeros((2, pc.C_DIM + 1), np.float32)
+  labels[:, pc.NAMES.index("head_pitch")] = 0.7
+  told = {
+    name: np.asarray(x) for name, x in reader.split(reader.readings(jnp.asarray(labels), jnp.asarray(at), 64)).items()
+  }
+  assert {name: x.shape for name, x in told.items()} == {name: (2, n) for name, n in reader.READING.items()}
+  np.testing.assert_allclose(told["points"][0, 54:56], [0.0, 4 * (20.5 / 64 - 0.5)], atol=1e-6)
+  np.testing.assert_allclose(told["angles"], [[0, 0.7, 0]] * 2, atol=1e-6)
+  np.testing.assert_allclose(told["openings"] / reader.OPENING_SCALE, [[0.25, 0.25, 0.5], [0, 0.25, 0.5]], atol=2e-3)
+
+
+def test_a_disguise_changes_looks_and_not_places():
+  pictures = np.full((64, SIZE, SIZE, 4), -1.0, np.float32)
+  pictures[:, 2:6, 2:6] = [0.8, 0.2, -0.2, 1.0]
+  worn = np.asarray(jax.jit(reader.disguise)(jax.random.key(2), jnp.asarray(pictures)))
+  chex.assert_shape(worn, (64, SIZE, SIZE, 3))
+  assert np.abs(worn).max() <= 1
+  assert worn[:, 0, 0].std(0).min() > 0.3 and worn[:, 4, 4].std(0).min() > 0.1
+  inside, around = worn[:, 3:5, 3:5].std((1, 2)), np.abs(worn[:, 3:5, 3:5].mean((1, 2)) - worn[:, 0, 0])
+  assert np.median(around) > 3 * np.median(inside)
