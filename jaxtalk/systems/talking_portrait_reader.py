@@ -14,7 +14,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from jaxtalk.studio.points import LANDMARKS
 from jaxtalk.stylegan2.discriminator import DiscriminatorBlock
 from jaxtalk.stylegan2.layers import Dense
 from jaxtalk.stylegan2.sizes import features_at, resolutions
@@ -64,7 +63,7 @@ def readings(labels: jax.Array, points: jax.Array, of: int) -> jax.Array:
     points: (N, P, 3) of `studio.points.project`, the landmarks first.
     of: size of the picture in whose pixels the points are.
   """
-  at = (points[:, LANDMARKS, :2] + 0.5) / of - 0.5
+  at = (points[:, :LANDMARKS, :2] + 0.5) / of - 0.5
   flat = POINT_SCALE * at.reshape(len(at), -1)
   return jnp.concatenate([flat, labels[:, _ANGLES], OPENING_SCALE * openings(at)], axis=1)
 
