@@ -62,7 +62,7 @@ def start_from(state: TrainState, found: Mapping[str, Variables], source: str) -
       results[name] = _quiet_growth(results[name], found[name])
     notes.append(f"{name} from {source}: {line}")
   extra = {**state.extra, "G_buffers": results["G"]["buffers"]}
-  params = {"G": results["G"]["params"], "D": results["D"]["params"]}
+  params = {**state.params, "G": results["G"]["params"], "D": results["D"]["params"]}
   return dataclasses.replace(state, params=params, ema=results["G_ema"]["params"], extra=extra), notes
 
 
