@@ -2,8 +2,8 @@
 
 Every layer of the 256, 512 and 1024 px generators, as the generator runs it (scale, convolve, demodulate, noise, bias,
 leaky ReLU, clamp; bfloat16), is compiled ahead of time for a TPU twice: XLA's graph, and the kernel. The final
-schedules are read (see tpu_schedule.py) and written to results/modulated_conv_tpu_static.json and, as ratios, to
-kernels/modulated_conv/advantage.json, by which ``implementation="auto"`` chooses.
+schedules are read (see tpu_schedule.py) and written to results/modulated_conv_tpu_v5e.json (or what the device is) and,
+as ratios, to kernels/modulated_conv/advantage.json, by which ``implementation="auto"`` chooses.
 
 XLA is given the layouts that it likes best for input and output. The kernel is given blocks of pixels, as the layer
 before it leaves them.
@@ -38,14 +38,14 @@ from jax.experimental import topologies
 from jax.experimental.layout import Format, Layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes
+from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes, tpu
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "modulated_conv_tpu_static.json"
+RESULTS = HERE / "results"
 ADVANTAGE = HERE.parent / "kernels" / "modulated_conv" / "advantage.json"
 DEVICES = {"v5e": "v5e:1x1", "v5p": "v5p:1x1x1", "v6e": "v6e:1x1"}
 KINDS = {"v5e": "TPU v5 lite", "v5p": "TPU v5", "v6e": "TPU v6 lite"}  # as JAX names them
-MATRIX_PRODUCTS = {"v5e": 4 * 128 * 128, "v6e": 2 * 256 * 256}  # a cycle
+MATRIX_PRODUCTS = {"v5e": 4 * 128 * 128, "v5p": 4 * 128 * 128, "v6e": 2 * 256 * 256}  # a cycle
 
 
 def main() -> None:
@@ -64,30 +64,43 @@ def main() -> None:
   if args.child:
     print(json.dumps(measure(layers[args.child], args, args.implementations[0])))
     return
-  results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"layers": {}}
+  kept = RESULTS / f"modulated_conv_tpu_{args.device}.json"
+  results = json.loads(kept.read_text()) if kept.exists() else {"layers": {}}
   results |= {"device": f"TPU {args.device}", "batch": args.batch, "dtype": "bfloat16"}
   for name in () if args.report else sorted(args.only or layers, key=lambda name: layers[name].products):
     for implementation in args.implementations:
       entry = results["layers"].setdefault(name, {})
       if implementation not in entry or name in args.again:
-        entry[implementation] = in_a_process(name, args, implementation)
+        refused = refusal(layers[name], args) if implementation == "pallas" else None
+        entry[implementation] = refused or in_a_process(name, args, implementation)
         print(name, implementation, entry[implementation], file=sys.stderr, flush=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        kept.write_text(json.dumps(results, indent=1) + "\n")
   print(report(results, args.resolutions))
   table = json.loads(ADVANTAGE.read_text()) | {KINDS[args.device]: ratios(results)}
   ADVANTAGE.write_text(json.dumps(table, indent=2) + "\n")
+
+
+def refusal(layer: shapes.Layer, args) -> dict | None:
+  """Why a TPU does this layer without the kernel, and the cycles that the kernel's products alone would take; or None.
+
+  Folding the filter into an up-convolution gives every output pixel nine taps of its own.
+  """
+  inner = layer.size // layer.up
+  blocks = packing.blocks_for(layer.channels, layer.up, (inner, inner))
+  reason = tpu.limits(blocks, inner // blocks.inner[1], jnp.bfloat16)
+  products = args.batch * layer.products * layer.up**2
+  return {"refused": reason, "products_alone": products // MATRIX_PRODUCTS[args.device]} if reason else None
 
 
 def in_a_process(name: str, args, implementation: str) -> dict:
   """`measure` in a process that can be stopped when its time is up: the compiler itself cannot."""
   command = [sys.executable, __file__, "--child", name, "--implementations", implementation]
   command += ["--batch", str(args.batch), "--device", args.device]
-  start = time.monotonic()
   try:
     child = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=60 * args.minutes)
   except subprocess.TimeoutExpired:
     return {"unfinished": f"compiling took more than {args.minutes:g} minutes"}
-  return {**json.loads(child.stdout.splitlines()[-1]), "compile_seconds": round(time.monotonic() - start)}
+  return json.loads(child.stdout.splitlines()[-1])
 
 
 def one_device(topology: str) -> NamedSharding:
@@ -98,7 +111,7 @@ def one_device(topology: str) -> NamedSharding:
 
 
 def measure(layer: shapes.Layer, args, implementation: str) -> dict:
-  """Compiles one layer and reads its schedules; {"refused": why} where the kernel does not do it."""
+  """Compiles one layer and reads its schedules."""
   blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2)
   packed = implementation == "pallas"
 
@@ -120,15 +133,17 @@ def measure(layer: shapes.Layer, args, implementation: str) -> dict:
     image = sharding if packed else Format(Layout.AUTO, sharding)
     with jax.set_mesh(sharding.mesh):  # which says for what device the kernel's tiles are looked up
       program = jax.jit(run, in_shardings=[image] + [sharding] * 5, out_shardings=image).lower(*inputs)
-    if packed and "tpu_custom_call" not in program.as_text():
-      return {"refused": "not whole registers"}
+    assert not packed or "tpu_custom_call" in program.as_text()
+    start = time.process_time()
     compiled = program.compile()
+    compiling = time.process_time() - start
     operations = tpu_schedule.read(folder)
   return {
     **dataclasses.asdict(sum(operations.values(), tpu_schedule.Cost())),
     "full": round(n * layer.products / MATRIX_PRODUCTS[args.device] / sum(c.cycles for c in operations.values()), 3),
     "bytes": least_bytes(layer, n) if packed else int(compiled.cost_analysis()["bytes accessed"]),
     "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+    "compiler_cpu_seconds": round(compiling, 1),
   }
 
 
@@ -157,7 +172,9 @@ def report(results: dict, resolutions: list[int]) -> str:
       ratio = k["cycles"] / x["cycles"]
       lines.append(f"{name:<18}{x['cycles']:>12}{k['cycles']:>12}{ratio:>8.2f}{full:>14}{spills:>16}")
     elif "cycles" in x:
-      lines.append(f"{name:<18}{x['cycles']:>12}{k.get('refused', '-'):>24}")
+      why = k.get("refused") or k.get("unfinished") or "not compiled yet"
+      least = f", products alone {k['products_alone']}" if "products_alone" in k else ""
+      lines.append(f"{name:<18}{x['cycles']:>12}    {why}{least}")
   for resolution in resolutions:
     entries = [results["layers"].get(layer.name, {}) for layer in shapes.layers(resolution)]
     known = [e for e in entries if "cycles" in e.get("xla", {})]
