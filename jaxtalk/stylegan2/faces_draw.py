@@ -49,17 +49,9 @@ class Artist:
 
   def draw(self, row: Row, edits: Sequence[Edit], subjects: Sequence[Subject], ws: np.ndarray) -> list[Series]:
     """Series of portraits with codes ``ws`` (N, num_ws, w_dim), but for those that do not move along a direction."""
-    solved = [sweep.calibrate(self.network, self.labeller, e.direction, e.factor, ws) for e in edits]
-    moving = [i for i in range(len(ws)) if all(i in one for one in solved)]
+    moving, alphas, targets = self._solve(edits, subjects, ws)
     if not moving:
       return []
-    alphas, targets = (
-      np.stack([[_in_order(subjects[i].seed, k, one[i][part]) for i in moving] for k, one in enumerate(solved)])
-      if solved
-      else np.zeros((0, len(moving), 1))
-      for part in (0, 1)
-    )
-    alphas = np.round(alphas, 6)  # the label is the edit itself, not nearly
     moved = np.repeat(ws[moving], row.steps, axis=0)
     for edit, alpha in zip(edits, alphas, strict=True):
       moved = directions.apply(moved, edit.direction, alpha.reshape(-1))
@@ -67,24 +59,46 @@ class Artist:
     labels = self.labeller.predict(images)
     seen = [e.factor.score(labels, e.direction.origin.figures).reshape(-1, row.steps) for e in edits]
     cosines = self._cosines(ws[moving], images) if edits else None
-    out = []
-    for k, i in enumerate(moving):
-      facts = []
-      for step in range(row.steps):
-        at = k * row.steps + step
-        done = [
+
+    def facts(k: int, step: int) -> dict[str, Any]:
+      at = k * row.steps + step
+      return {
+        **self._who(subjects[moving[k]]),
+        "factor": row.name,
+        "step": step,
+        "steps": row.steps,
+        "edits": [
           _edit_facts(edit, alphas[n, k, step], targets[n, k, step], seen[n][k, step]) for n, edit in enumerate(edits)
-        ]
-        facts.append(
-          self._who(subjects[i])
-          | {"factor": row.name, "step": step, "steps": row.steps, "edits": done}
-          | {"measured": {name: round(float(values[at]), 6) for name, values in labels.items()}}
-          | {"identity_cosine": None if cosines is None else round(float(cosines[at]), 6)}
-          | {"w_sha256": _digest(moved[at])}
-        )
-      own = images[k * row.steps : (k + 1) * row.steps]
-      out.append(Series(subject=subjects[i], images=own, facts=tuple(facts)))
-    return out
+        ],
+        "measured": {name: round(float(values[at]), 6) for name, values in labels.items()},
+        "identity_cosine": None if cosines is None else round(float(cosines[at]), 6),
+        "w_sha256": _digest(moved[at]),
+      }
+
+    return [
+      Series(
+        subject=subjects[i],
+        images=images[k * row.steps : (k + 1) * row.steps],
+        facts=tuple(facts(k, step) for step in range(row.steps)),
+      )
+      for k, i in enumerate(moving)
+    ]
+
+  def _solve(
+    self, edits: Sequence[Edit], subjects: Sequence[Subject], ws: np.ndarray
+  ) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Which portraits move along all directions, and their alphas and targets (edits, portraits, steps).
+
+    Alphas are rounded before they are used: the label is the edit itself, not nearly.
+    """
+    solved = [sweep.calibrate(self.network, self.labeller, e.direction, e.factor, ws) for e in edits]
+    moving = [i for i in range(len(ws)) if all(i in one for one in solved)]
+    both = np.array(
+      [[[_in_order(subjects[i].seed, n, x) for x in one[i]] for i in moving] for n, one in enumerate(solved)]
+    )
+    if not both.size:
+      return moving, np.zeros((0, len(moving), 1)), np.zeros((0, len(moving), 1))
+    return moving, np.round(both[:, :, 0], 6), both[:, :, 1]
 
   def _who(self, subject: Subject) -> dict[str, Any]:
     who: dict[str, Any] = {"subject": subject.index, "seed": subject.seed, "gender": subject.gender or None}

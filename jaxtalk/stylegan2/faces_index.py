@@ -52,6 +52,7 @@ class Index:
     if self._path.is_file():
       self._open(networks, first_seed)
       self._sort()  # without the half line of a run that was killed, and lines whose pictures are gone
+    if self._at:  # else nothing says that it was the same run that left them out
       self.left_out = _left_out(out / PROVENANCE)
 
   def __len__(self) -> int:
@@ -76,11 +77,14 @@ class Index:
     return all((row.name, subject.index, step) in self._at for step in range(row.steps))
 
   def check_directions(self, row: Row, edits: Iterable[Edit]) -> None:
-    """InputError if stills of a row are there that other directions made."""
-    allowed = {edit.sha256 for edit in edits}
+    """InputError if stills of a row are there that other directions made; who was left out then is forgotten."""
+    own = [edit for edit in edits if edit.factor in row.factors]
     for line in self.lines(row):
-      if not {edit["direction_sha256"] for edit in line["edits"]} <= allowed:
+      if not {edit["direction_sha256"] for edit in line["edits"]} <= {edit.sha256 for edit in own}:
         raise InputError(f"{self.out} holds stills of {row.name!r} by another direction: choose another --out=...")
+    files = {self.out / edit.file: edit.sha256 for edit in own}
+    if not all(path.is_file() and marks.file_digest(path) == sha256 for path, sha256 in files.items()):
+      self.left_out.pop(row.name, None)
 
   def add(self, row: Row, series: Series, network: Mapping[str, str]) -> int:
     """Writes what is not there yet of a portrait's steps, and returns how many stills that was."""

@@ -13,6 +13,7 @@ from jaxtalk.stylegan2 import factors
 from jaxtalk.stylegan2.factors import Factor
 
 SUBJECTS = 2  # portraits a gender, where a config says nothing
+_MOST = 100_000  # ten times the published table
 TRIES = 4  # candidates for every portrait that is wanted, since some do not move along a direction
 NOISE = ("const", "none")  # a still changes one thing, so noise that is drawn anew will not do
 _FACTORS = {factor.name: factor for factor in factors.FACTORS}
@@ -152,6 +153,6 @@ def _subjects(config: ConfigDict) -> Mapping[str, int]:
       raise InputError(f"config.table={config.table!r}: unknown{hint} (there are: {', '.join(TABLES)})")
     return TABLES[config.table]
   count = SUBJECTS if config.subjects is None else config.subjects
-  if count < 1:
-    raise InputError(f"config.subjects={count}: at least one portrait a gender")
+  if not 1 <= count <= _MOST:
+    raise InputError(f"config.subjects={count}: at least one portrait a gender, and at most {_MOST}")
   return dict.fromkeys(TABLES["full"], count)

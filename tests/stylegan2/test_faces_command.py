@@ -7,9 +7,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import golden
 import numpy as np
 import pickles
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,6 +239,11 @@ def test_directions_of_files(run, tmp_path):
   assert code == 2 and "nothing for 'sad'" in err and "ridge_frown.safetensors" in err
   code, _, err = run("--config.factors=blink", f"--config.directions={folder}", out=tmp_path / "c", snapshot="plain")
   assert code == 2 and "was learnt from network abab" in err
+  (tmp_path / "learnt" / "blink.safetensors").write_bytes(
+    safetensors.numpy.save({"vector": vector}, {"direction": '{"format": "jaxtalk.direction/1"}'})
+  )
+  code, _, err = run("--config.factors=blink", f"--config.directions={tmp_path / 'learnt'}", out=tmp_path / "c")
+  assert code == 2 and "blink.safetensors is a damaged direction file" in err
   code, _, err = run(f"--config.directions={tmp_path / 'nowhere'}", out=tmp_path / "c")
   assert code == 3 and "no such folder or file" in err
 
@@ -266,6 +273,7 @@ def test_identity_by_a_users_embedding(run, tmp_path):
     (["--config.seed=-1"], "seeds go from 0 to 2^32 - 1"),
     (["--config.seed=4294967295"], "seeds go from 0 to 2^32 - 1"),
     (["--config.subjects=0"], "at least one portrait a gender"),
+    (["--config.subjects=1000000000"], "at most 100000"),
     (["--config.table=ful"], "did you mean 'full'?"),
     (["--config.table=full", "--config.subjects=3"], "exclude each other"),
     (["--config.snapsot=x"], "did you mean 'snapshot'?"),
@@ -303,6 +311,17 @@ def test_snapshots_that_are_none(run, tmp_path):
   assert not (tmp_path / "ran").exists()
 
 
+def test_an_official_snapshot(run, tmp_path):
+  """Random weights without classes, as the official code stores them: twice the portraits, no gender."""
+  path = golden.path(golden.case("snapshot_ada_a")["pkl"])
+  code, out, err = run("--config.factors=base,yaw", "--config.subjects=1", "--config.learn.count=100", snapshot=path)
+  assert (code, err) == (0, "") and "yaw: 16 of 16 stills" in out
+  lines = lines_of(tmp_path / "out")
+  assert {line["network"] for line in lines} == {"snapshot_ada_a.pkl"} and {line["gender"] for line in lines} == {None}
+  with Image.open(tmp_path / "out" / lines[0]["file_name"]) as image:
+    assert image.size == (32, 32)
+
+
 def test_folders_of_something_else(run, tmp_path):
   flags = ("--config.factors=base", "--config.subjects=1")
   assert run(*flags)[0] == 0
@@ -318,6 +337,48 @@ def test_folders_of_something_else(run, tmp_path):
   assert code == 2 and "line 1 is not of this program's stills" in err
   (tmp_path / "clips" / "clips").mkdir(parents=True)
   assert "holds clips" in run(*flags, out=tmp_path / "clips")[2]
+
+
+def real(*argv):
+  """The program with its own networks; gives the exit code."""
+  return cli.main(generate.PROGRAM, generate.act, ["--config=configs/faces.py", *argv])
+
+
+def test_the_network_that_ships_with_directions_of_a_few_samples(tmp_path, monkeypatch):
+  monkeypatch.setenv("JAXTALK_CACHE", str(tmp_path / "cache"))
+  monkeypatch.setattr("jaxtalk.runtime.use_compilation_cache", lambda: None)
+  flags = ("--config.factors=base,yaw", "--config.subjects=1", "--config.learn.count=64", "--config.psi=0.5")
+  assert real(*flags, f"--out={tmp_path / 'out'}") == 0
+  lines = lines_of(tmp_path / "out")
+  assert Counter(line["factor"] for line in lines) == {"base": 2, "yaw": 16}
+  line = lines[-1]
+  assert line["gender"] == "boy" and line["measured"]["gender"] > 0.5
+  network = runner.open_network("demo")
+  ws = network.mapping(runner.latent(line["seed"], network.z_dim)[None], one_hot(np.array([1]), 2), line["psi"])
+  (edit,) = line["edits"]
+  ws = directions.apply(ws, directions.load(tmp_path / "out" / edit["direction"], network.sha256), edit["alpha"])
+  with Image.open(tmp_path / "out" / line["file_name"]) as image:
+    assert np.abs(np.asarray(image, int) - network.images(ws)[0]).max() <= 1
+  yaws = [line["measured"]["yaw"] for line in lines if line["factor"] == "yaw" and line["subject"] == 0]
+  assert yaws[-1] - yaws[0] > 10
+
+
+@pytest.mark.slow
+def test_the_whole_table_of_the_network_that_ships(tmp_path, monkeypatch):
+  """A minute on one core; twice, for the bytes. Look at contact_sheet.png as well."""
+  monkeypatch.setenv("JAXTALK_CACHE", str(tmp_path / "cache"))
+  assert real(f"--out={tmp_path / 'a'}") == 0
+  assert real(f"--out={tmp_path / 'b'}") == 0
+  assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+  lines = lines_of(tmp_path / "a")
+  assert len(lines) == 4 * (1 + 4 * 6 + 6 + 6 + 8 + 15 + 4)
+  for factor in ("happy", "angry", "surprise", "blink", "colour", "age", "yaw", "pitch", "light_side", "light_height"):
+    for subject in range(4):
+      edits = [line["edits"][0] for line in lines if (line["factor"], line["subject"]) == (factor, subject)]
+      requested, measured = ([edit[name] for edit in edits] for name in ("requested", "measured"))
+      span = abs(requested[-1] - requested[0])
+      assert np.all(np.diff(measured) * np.sign(requested[-1] - requested[0]) > -0.05 * span)
+      np.testing.assert_allclose(measured, requested, atol=0.2 * span)
 
 
 def test_each_program_takes_its_own_configs(run, tmp_path, capsys):
