@@ -125,7 +125,7 @@ def _make(
   """Animates and renders a clip while the writer thread encodes it."""
   start = time.perf_counter()
   try:
-    motion = _animate(stages.animator, item.spec, item.speech)
+    motion = animate(stages.animator, item.spec, item.speech)
   except CLIP_ERRORS as error:
     return _Failed(item.spec.id, error)
   item.seconds["motion"] = time.perf_counter() - start
@@ -135,7 +135,8 @@ def _make(
   return _Written(item, document)
 
 
-def _animate(animator: Animator, spec: ClipSpec, speech: Speech) -> Motion:
+def animate(animator: Animator, spec: ClipSpec, speech: Speech) -> Motion:
+  """The motion of one clip."""
   (motion,) = animator.animate(
     [speech],
     fps=spec.fps,
