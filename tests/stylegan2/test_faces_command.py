@@ -372,7 +372,7 @@ def test_the_whole_table_of_the_network_that_ships(tmp_path, monkeypatch):
   assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
   lines = lines_of(tmp_path / "a")
   assert len(lines) == 4 * (1 + 4 * 6 + 6 + 6 + 8 + 15 + 4)
-  for factor in ("happy", "angry", "surprise", "blink", "colour", "age", "yaw", "pitch", "light_side", "light_height"):
+  for factor in ("happy", "angry", "surprise", "blink", "age", "yaw", "pitch", "light_side", "light_height"):
     for subject in range(4):
       edits = [line["edits"][0] for line in lines if (line["factor"], line["subject"]) == (factor, subject)]
       requested, measured = ([edit[name] for edit in edits] for name in ("requested", "measured"))
