@@ -194,16 +194,19 @@ def identity(features: dict[str, np.ndarray], person: np.ndarray, clip: np.ndarr
   return out
 
 
-def drift(features: np.ndarray, seconds: np.ndarray) -> dict[str, float | bool]:
-  """Trend of the cosine to the mean of the first second, from then on."""
-  unit = steadiness.unit_rows(features)
-  start = steadiness.unit_rows(unit[seconds < 1].mean(0, keepdims=True))[0]
+def drift(features: dict[str, np.ndarray], seconds: np.ndarray) -> dict[str, dict]:
+  """Trend of the cosine to the mean of the first second, from then on, per renderer; and of what the network's cosine
+  lies above the studio's in the same frame, for the long take itself may grow more or less like its beginning."""
   rest = seconds >= 1
-  cosine = unit[rest] @ start
-  line = steadiness.drift(cosine, seconds[rest])
-  return dataclasses.asdict(line) | {
-    "no_trend": line.is_zero, "mean": float(cosine.mean()), "lowest": float(cosine.min())
-  }  # fmt: skip
+  cosines = {}
+  for name, rows in features.items():
+    unit = steadiness.unit_rows(rows)
+    cosines[name] = unit[rest] @ steadiness.unit_rows(unit[~rest].mean(0, keepdims=True))[0]
+  out = {name: {"mean": float(c.mean()), "lowest": float(c.min())} for name, c in cosines.items()}
+  for name, values in (cosines | {"network_less_studio": cosines["network"] - cosines["studio"]}).items():
+    line = steadiness.drift(values, seconds[rest])
+    out[name] = out.get(name, {}) | dataclasses.asdict(line) | {"no_trend": line.is_zero}
+  return out
 
 
 def background(truth: Film, margin: int = 3) -> np.ndarray:

@@ -162,7 +162,7 @@ class Benchmark:
     seconds = (np.arange(count) * DRIFT_EVERY + 0.5) / float(take.spec.fps)
     whole = np.arange(count)
     return {
-      kind: {n: pm.drift(embed([_chosen(films[n], films["studio"], whole)]), seconds) for n in films}
+      kind: pm.drift({n: embed([_chosen(films[n], films["studio"], whole)]) for n in films}, seconds)
       for kind, embed in self._embedders().items()
     }
 
