@@ -17,6 +17,7 @@ from jaxtalk.stylegan2.latents import NamedLabeller, Pictures
 from jaxtalk.stylegan2.runner import latent
 from jaxtalk.stylegan2.sample import Subject
 
+_ROUNDS = 5  # of corrections where two things move together
 Embedding = Callable[[np.ndarray], np.ndarray]  # (N, H, W, C) uint8 to (N, D)
 
 
@@ -52,12 +53,10 @@ class Artist:
     moving, alphas, targets = self._solve(edits, subjects, ws)
     if not moving:
       return []
-    moved = np.repeat(ws[moving], row.steps, axis=0)
-    for edit, alpha in zip(edits, alphas, strict=True):
-      moved = directions.apply(moved, edit.direction, alpha.reshape(-1))
+    moved = _moved(edits, ws[moving], alphas)
     images = self.network.images(moved)
     labels = self.labeller.predict(images)
-    seen = [e.factor.score(labels, e.direction.origin.figures).reshape(-1, row.steps) for e in edits]
+    seen = _seen(edits, labels, row.steps)
     cosines = self._cosines(ws[moving], images) if edits else None
 
     def facts(k: int, step: int) -> dict[str, Any]:
@@ -98,7 +97,27 @@ class Artist:
     )
     if not both.size:
       return moving, np.zeros((0, len(moving), 1)), np.zeros((0, len(moving), 1))
-    return moving, np.round(both[:, :, 0], 6), both[:, :, 1]
+    alphas, targets = both[:, :, 0], both[:, :, 1]
+    if len(edits) > 1:
+      alphas = self._settle(edits, ws[moving], alphas, targets)
+    return moving, np.round(alphas, 6), targets
+
+  def _settle(self, edits: Sequence[Edit], ws: np.ndarray, alphas: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Corrects edits that are made together for what each does to the other; of all rounds, each still's best.
+
+    Each alpha goes by its own mean slope towards its target, no further than sweeps go.
+    """
+    reach = np.array([min(sweep.GRID[-1], sweep.REACH / e.direction.origin.figures["deviations"]) for e in edits])
+    spans = np.maximum(np.ptp(targets, axis=-1, keepdims=True), 1e-9)
+    slopes = np.ptp(alphas, axis=-1, keepdims=True) / spans
+    best, least = alphas, np.full(alphas.shape[1:], np.inf)
+    for _ in range(_ROUNDS):
+      images = self.network.images(_moved(edits, ws, alphas))
+      missing = targets - np.array(_seen(edits, self.labeller.predict(images), alphas.shape[-1]))
+      error = np.abs(missing / spans).max(0)
+      best, least = np.where(error < least, alphas, best), np.minimum(error, least)
+      alphas = np.clip(alphas + slopes * missing, -reach[:, None, None], reach[:, None, None])
+    return best
 
   def _who(self, subject: Subject) -> dict[str, Any]:
     who: dict[str, Any] = {"subject": subject.index, "seed": subject.seed, "gender": subject.gender or None}
@@ -113,6 +132,19 @@ class Artist:
     base = np.repeat(base, len(images) // len(ws), axis=0)
     lengths = np.linalg.norm(base, axis=1) * np.linalg.norm(edited, axis=1)
     return (base * edited).sum(1) / np.maximum(lengths, 1e-12)
+
+
+def _moved(edits: Sequence[Edit], ws: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+  """Codes (N * steps, num_ws, w_dim) of portraits (N, ...) after all edits, ``alphas`` (edits, N, steps)."""
+  moved = np.repeat(ws, alphas.shape[-1], axis=0)
+  for edit, alpha in zip(edits, alphas, strict=True):
+    moved = directions.apply(moved, edit.direction, alpha.reshape(-1))
+  return moved
+
+
+def _seen(edits: Sequence[Edit], labels: Mapping[str, np.ndarray], steps: int) -> list[np.ndarray]:
+  """What the labeller sees of every factor, (N, steps) each."""
+  return [e.factor.score(labels, e.direction.origin.figures).reshape(-1, steps) for e in edits]
 
 
 def _in_order(seed: int, place: int, values: np.ndarray) -> np.ndarray:
