@@ -47,6 +47,12 @@ def weights(tmp_path_factory):
   return str(path)
 
 
+@pytest.fixture(scope="module")
+def renderer(weights):
+  """On two devices; its programs are compiled once for all tests."""
+  return TalkingPortraitRenderer(weights, devices=2)
+
+
 # --- Conditions.
 
 
@@ -78,10 +84,10 @@ def test_conditions_say_what_their_names_say():
 # --- Points and maps.
 
 
-def test_labels_are_the_studios(weights):
+def test_labels_are_the_studios(renderer):
   person = sample_person(1)
   (studio,) = StudioRenderer(devices=2).render(motion(**MOVES), person, SCENE, seed=1)
-  (own,) = TalkingPortraitRenderer(weights, devices=2).render(motion(**MOVES), person, SCENE, seed=1)
+  (own,) = renderer.render(motion(**MOVES), person, SCENE, seed=1)
   assert set(own.labels) == set(studio.labels) | {"lm_error"}
   for name in ("lm2d_px", "lm3d_m", "bbox_px", "head_aa", "gaze", "K", "cam_Rt"):
     np.testing.assert_allclose(own.labels[name], studio.labels[name], atol=2e-3, err_msg=name)
@@ -204,22 +210,28 @@ def test_a_background_stays_where_the_matte_is_empty():
 # --- The renderer.
 
 
-def test_batches_of_many_clips_are_those_of_each(weights):
-  renderer = TalkingPortraitRenderer(weights, devices=1)
+def test_batches_of_many_clips_are_those_of_each(renderer):
   jobs = [(motion(**MOVES), sample_person(seed), SCENE, seed) for seed in (1, 2)]
   alone = [np.concatenate([f.images for f in renderer.render(*job[:3], seed=job[3])]) for job in jobs]
   together = list(renderer.render_clips(jobs))
   assert [number for number, _ in together] == [0, 1]
   for (_, frames), single in zip(together, alone, strict=True):
     assert np.abs(frames.images.astype(int) - single).max() <= 1
+
+
+@pytest.mark.slow
+def test_eight_devices_draw_what_two_do(weights, renderer):
   wide = TalkingPortraitRenderer(weights, devices=8)
-  eight = np.concatenate([f.images for f in wide.render(*jobs[0][:3], seed=1)])
-  assert np.abs(eight.astype(int) - alone[0]).max() <= 1
+  two, eight = (
+    np.concatenate([f.images for f in r.render(motion(**MOVES), sample_person(1), SCENE, seed=1)])
+    for r in (renderer, wide)
+  )
+  assert np.abs(eight.astype(int) - two).max() <= 1
 
 
-def test_other_sizes_are_scaled_from_the_networks(weights):
+@pytest.mark.slow
+def test_other_sizes_are_scaled_from_the_networks(renderer):
   scene = dataclasses.replace(SCENE, size=2 * SIZE)
-  renderer = TalkingPortraitRenderer(weights, devices=1)
   (large,) = renderer.render(motion(jawOpen=[0.0]), sample_person(1), scene, seed=1)
   (native,) = renderer.render(motion(jawOpen=[0.0]), sample_person(1), SCENE, seed=1)
   chex.assert_shape(large.images, (1, 2 * SIZE, 2 * SIZE, 3))
@@ -228,8 +240,7 @@ def test_other_sizes_are_scaled_from_the_networks(weights):
   assert np.abs(shrunk - native.images[0]).mean() < 8
 
 
-def test_what_it_cannot_draw_is_refused(weights, capsys):
-  renderer = TalkingPortraitRenderer(weights, devices=1)
+def test_what_it_cannot_draw_is_refused(weights, renderer, capsys):
   flame = Motion(values=np.zeros((2, 1), np.float32), fps=Fraction(25), space=MotionSpace("flame", ("jaw",)))
   with pytest.raises(InputError, match="not by motion space 'flame'"):
     list(renderer.render(flame, sample_person(1), SCENE, seed=1))
@@ -249,11 +260,25 @@ def test_what_it_cannot_draw_is_refused(weights, capsys):
 # --- The measure.
 
 
+@pytest.mark.slow
 def test_landmark_errors_of_studio_pictures_are_small_and_grow_with_the_labels_shift():
   scene = dataclasses.replace(SCENE, size=128, camera=Camera(distance=0.6))
-  (frames,) = StudioRenderer(devices=2).render(motion(**MOVES), sample_person(3), scene, seed=1)
+  (frames,) = StudioRenderer(devices=1).render(motion(**MOVES), sample_person(3), scene, seed=1)
   at = frames.labels["lm2d_px"]
   right = face_landmark_error.measure(frames.images, at)
   apart = np.linalg.norm(at[:, 42:48].mean(1) - at[:, 36:42].mean(1), axis=-1)
   shifted = face_landmark_error.measure(frames.images, at + np.array([0.2, 0.0]) * apart[:, None, None])
   assert right.max() < 0.1 and (shifted > right + 0.07).all() and (shifted < 0.3).all()
+
+
+def test_found_landmarks_come_back_from_the_crop():
+  """The crop's affine map and its inverse agree: a bright dot is where it was."""
+  about = np.random.default_rng(0).uniform(40, 90, (70, 2)).astype(np.float32)
+  crop = face_landmark_error.face_crop(about)
+  dot = crop.centre + face_landmark_error._axes(crop) @ np.array([5.0, -3.0])
+  y, x = np.mgrid[:128, :128]
+  glow = 255 * np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / (2 * (crop.side / 32) ** 2))
+  cut = face_landmark_error._cut(np.repeat(glow[..., None], 3, 2).astype(np.uint8), crop)[..., 0].astype(float)
+  seen = np.array([(cut * axis).sum() / cut.sum() for axis in np.mgrid[:64, :64][::-1]])
+  np.testing.assert_allclose(seen, np.array([5.0, -3.0]) + 31.5, atol=0.3)
+  np.testing.assert_allclose(face_landmark_error._back(seen, crop), dot, atol=0.3 * crop.side / 64)

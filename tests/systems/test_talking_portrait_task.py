@@ -8,6 +8,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from scipy.ndimage import maximum_filter
 
 from jaxtalk import cli
 from jaxtalk.core import InputError
@@ -52,9 +53,10 @@ def test_a_persons_pictures_fit_their_points_and_conditions():
   nose = at[:, 30]
   assert (image[np.arange(n), nose[:, 1], nose[:, 0], 3] == 255).all()
   assert np.array_equal(columns["z"][0], pc.latent(portraits.draw_person(0, 3)))
-  sketched = columns["cover"].max(-1) > 40
-  assert (image[..., 3][sketched] > 0).mean() > 0.97  # nothing is sketched beside the person
-  assert sketched[image[..., 3] == 255].mean() > 0.7  # and most of the person is
+  sketched = columns["cover"].max(-1) > 120
+  near = maximum_filter(image[..., 3], (1, 3, 3))  # vertices are shared with the next pixel
+  assert (near[sketched] > 0).mean() > 0.99  # nothing is sketched beside the person
+  assert sketched[image[..., 3] == 255].mean() > 0.5  # and most of the person is
 
 
 def test_people_of_a_set_are_children_mostly_and_differ():
@@ -103,15 +105,18 @@ def test_every_stage_keeps_the_state_and_is_finite_in_shape():
     chex.assert_shape(list(report.values()), ())
 
 
+@pytest.mark.slow
 def test_single_pictures_are_learnt():
   """Thirty updates on one batch more than halve the distance to its pictures."""
-  task = TalkingPortraitTask(config(**{"loss.adversarial_weight": 0, "train.steps": 40, "optimizer.lr": 0.01}))
+  small = {"model.resolution": 16, "loss.adversarial_weight": 0, "train.steps": 40, "optimizer.lr": 0.01}
+  task = TalkingPortraitTask(config(**small))
   columns = person()
   task._scales = columns["c"].mean(0), np.ones(pc.C_DIM, np.float32)
   batch = PortraitSource(columns, *task._scales).rows(np.arange(8))
-  state = jax.jit(task.init)(jax.random.key(0))
+  quickly = {"xla_backend_optimization_level": "0"}  # compilation is most of this test
+  state = jax.jit(task.init, compiler_options=quickly)(jax.random.key(0))
   chex.assert_trees_all_equal_shapes_and_dtypes(batch, task.batch_spec())
-  pair = jax.jit(task.pair)
+  pair = jax.jit(task.pair, compiler_options=quickly)
   losses = []
   for _ in range(30):
     state, report = pair(state, batch)
