@@ -81,17 +81,18 @@ def on_flat(pictures: np.ndarray, seed: int) -> np.ndarray:
 
 @functools.cache
 def _painter(module):
-  return jax.jit(lambda variables, *told: tp.paint(module, variables, *told, SIZE))
+  return jax.jit(lambda variables, rows: tp.paint(module, variables, rows, SIZE))
 
 
 def draw(portrait: tp.TalkingPortrait, columns: Columns, domain: str) -> np.ndarray:
   """(N, R, R, 4) uint8 of all conditions."""
   labels, _ = portrait.standardise(columns["c"], domain)
-  told, paint = (columns["z"], labels, columns["points"], columns["cover"]), _painter(portrait.module)
+  told = {name: columns[name] for name in ("z", "points", "cover")} | {"label": labels}
+  paint = _painter(portrait.module)
   count, step, out = len(labels), 50, []
   for i in range(0, count, step):
     at = np.minimum(np.arange(i, i + step), count - 1)  # whole batches, so that one program does
-    out.append(np.asarray(paint(portrait.variables, *(x[at] for x in told))))
+    out.append(np.asarray(paint(portrait.variables, {name: x[at] for name, x in told.items()})))
   painted = np.concatenate(out)[:count]
   return np.round(np.clip(painted * 127.5 + 127.5, 0, 255)).astype(np.uint8)
 

@@ -110,7 +110,7 @@ def _make_shard(home: Path, size: int, seed: int, first: int) -> None:
   acted = np.load(home / "frames.npy", allow_pickle=False)
   people = [make_person(seed, number, size, acted) for number in range(first, first + PER_SHARD)]
   columns = {name: np.concatenate([person[name] for person in people]) for name in people[0]}
-  _write(home / f"people_{first:06d}.npz", lambda file: np.savez_compressed(file, **columns))
+  _write(home / f"people_{first:06d}.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **columns))
 
 
 def _write(path: Path, save: Callable[[Any], None]) -> None:

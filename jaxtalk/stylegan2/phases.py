@@ -68,7 +68,7 @@ def make_optimizer(lr: float, betas: tuple[float, float], eps: float, every: int
   return optax.adam(lr * q, b1=betas[0] ** q, b2=betas[1] ** q, eps=eps)
 
 
-def make_paired_optimizer(lr: float, mapping_boost: float) -> optax.GradientTransformation:
+def make_paired_optimizer(lr: float | optax.Schedule, mapping_boost: float) -> optax.GradientTransformation:
   """Adam with momentum, whose steps on the mapping network are larger: its layers are made to learn a hundred times
   slower than others, which would leave hardly a trace of the labels in the codes."""
 

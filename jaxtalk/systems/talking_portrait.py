@@ -95,29 +95,21 @@ def standardise(
   return np.concatenate([np.clip(values, -REACH, REACH), other], axis=1), clipped
 
 
-def paint(
-  module: Generator,
-  variables: Mapping[str, Any],
-  z: jax.Array,
-  labels: jax.Array,
-  points: jax.Array,
-  cover: jax.Array,
-  of: int,
-) -> jax.Array:
+def paint(module: Generator, variables: Mapping[str, Any], rows: Mapping[str, jax.Array], of: int) -> jax.Array:
   """Pictures (N, R, R, 4) in [-1, 1] or a little outside.
 
   Args:
     module, variables: the generator.
-    z: (N, Z_DIM).
-    labels: (N, C_DIM + 1) of `standardise`.
-    points: (N, P, 3) of `studio.points.project`.
-    cover: (N, S, S, 4) uint8 of `studio.points.cover`, R divides S.
+    rows: ``z`` (N, Z_DIM), ``label`` (N, C_DIM + 1) of `standardise`, ``points`` (N, P, 3) of `studio.points.project`
+      and ``cover`` (N, S, S, 4) uint8 of `studio.points.cover`, where R divides S.
     of: size of the picture in whose pixels the points are.
   """
+  cover = rows["cover"]
   factor = cover.shape[1] // module.img_resolution
   if factor > 1:
     cover = face_maps.mean(cover.astype(jnp.float32), factor)
-  return jnp.asarray(module.apply(variables, z, labels, maps=face_maps.pyramid(points, cover, of)))
+  maps = face_maps.pyramid(rows["points"], cover, of)
+  return jnp.asarray(module.apply(variables, rows["z"], rows["label"], maps=maps))
 
 
 def composite(painted: jax.Array, background: jax.Array) -> jax.Array:

@@ -167,7 +167,7 @@ class TalkingPortraitRenderer:
     return _Told(
       rows={"z": z, "label": labels, "points": placed["points"], "cover": placed["cover"]},
       labels=_labels(frames, placed, k, rt),
-      background=np.asarray(shading.encode([linear[..., c] for c in range(3)])),
+      background=np.asarray(shading.encode([jnp.asarray(linear[..., c]) for c in range(3)])),
       size=scene.size,
     )
 
@@ -203,7 +203,7 @@ def _program(module: Generator, mesh: Mesh, size: int):
   """Jitted (variables, rows) -> pictures (N, size, size, 3) uint8, rows spread over the mesh."""
 
   def local(variables, rows):
-    painted = tp.paint(module, variables, *(rows[name] for name in ("z", "label", "points", "cover")), size)
+    painted = tp.paint(module, variables, rows, size)
     if size != module.img_resolution:
       painted = jax.image.resize(painted, (len(painted), size, size, tp.CHANNELS), "cubic")
     return tp.composite(painted, rows["background"].astype(jnp.float32))

@@ -176,8 +176,7 @@ class TalkingPortraitTask:
     def loss(g):
       painted, buffers = self._codes_and_picture(g, state, batch)
       values = self._distance(painted, batch)
-      logits = jnp.asarray(self.discriminator.apply({"params": state.params["D"]}, painted, batch["label"]))[:, 0]
-      fooled = jax.nn.softplus(-logits).mean()
+      fooled = jax.nn.softplus(-self._logits(state.params["D"], painted, batch)).mean()
       return values.mean() + weight * fooled, (buffers, {"loss_pair": values.mean(), "loss_G": fooled})
 
     return self._g_step(state, loss)
@@ -188,7 +187,7 @@ class TalkingPortraitTask:
     real = self._real(batch)
 
     def loss(d):
-      on_fake, on_real = (self.discriminator.apply({"params": d}, x, batch["label"])[:, 0] for x in (fake, real))
+      on_fake, on_real = (self._logits(d, x, batch) for x in (fake, real))
       value = (jax.nn.softplus(on_fake) + jax.nn.softplus(-on_real)).mean()
       return value, {"loss_D": value, "sign_real": jnp.sign(on_real).mean(), "sign_fake": jnp.sign(on_fake).mean()}
 
@@ -199,7 +198,7 @@ class TalkingPortraitTask:
     loss = self.config.loss
 
     def total(real, d):
-      return self.discriminator.apply({"params": d}, real, batch["label"]).sum()
+      return self._logits(d, real, batch).sum()
 
     def penalty(d):
       slopes = jax.grad(total)(self._real(batch), d)
@@ -220,13 +219,16 @@ class TalkingPortraitTask:
   def _codes_and_picture(self, g, state: TrainState, batch: Batch) -> tuple[jax.Array, Mapping[str, Any]]:
     variables = {"params": g, "buffers": state.extra["G_buffers"]}
     painted = self._paint(variables, batch)
-    codes = self.generator.apply(variables, batch["z"], batch["label"], method="mapping")[:, 0]
-    buffers = update_w_avg(state.extra["G_buffers"], jax.lax.stop_gradient(codes), self.generator.w_avg_beta)
+    codes = jnp.asarray(self.generator.apply(variables, batch["z"], batch["label"], method="mapping"))
+    buffers = update_w_avg(state.extra["G_buffers"], jax.lax.stop_gradient(codes[:, 0]), self.generator.w_avg_beta)
     return painted, buffers
 
+  def _logits(self, d, images: jax.Array, batch: Batch) -> jax.Array:
+    """(N,) of pictures of the batch's conditions, positive is real."""
+    return jnp.asarray(self.discriminator.apply({"params": d}, images, batch["label"]))[:, 0]
+
   def _paint(self, variables, rows: Batch) -> jax.Array:
-    told = (rows[name] for name in ("z", "label", "points", "cover"))
-    return tp.paint(self.generator, variables, *told, self.config.data.size)
+    return tp.paint(self.generator, variables, rows, self.config.data.size)
 
   def _real(self, batch: Batch) -> jax.Array:
     """(N, R, R, 4) in [-1, 1]: the set's pictures at the network's size."""
@@ -291,7 +293,8 @@ class TalkingPortraitTask:
     variables = jax.device_get(variables)
     count = min(len(self._held_out), 256)
     order = np.random.default_rng(0).permutation(len(self._held_out))[:count]
-    values, shown = [], []
+    values: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
     for start in range(0, count - 31, 32):
       rows = self._held_out.rows(order[start : start + 32])
       real, fake, distance = jax.device_get(self._draw(variables, rows))
@@ -299,7 +302,7 @@ class TalkingPortraitTask:
       if len(shown) < 2:
         shown += [real[i : i + 8] for i in range(0, 16, 8)] + [fake[i : i + 8] for i in range(0, 16, 8)]
     sheet = np.concatenate([shown[i] for i in (0, 2, 1, 3)])
-    report = {"held_out_distance": float(np.mean(values)), "held_out": tiles(sheet, 8)}
+    report: dict[str, float | np.ndarray] = {"held_out_distance": float(np.mean(values)), "held_out": tiles(sheet, 8)}
     if self._other:  # the same conditions in both domains
       below = self._other.drawings(variables, self._held_out.rows(order[:16]))
       report["other"] = tiles(np.concatenate([shown[2], below[:8], shown[3], below[8:]]), 8)
