@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxtalk import runtime
 from jaxtalk.cli import config_hash, nearest, one_line
-from jaxtalk.clips import folder, pipeline, report
+from jaxtalk.clips import folder, marks, pipeline, report
 from jaxtalk.clips.plan import Plan
 from jaxtalk.clips.progress import ConsoleProgress
 from jaxtalk.clips.writer import ClipWriter, Outputs
@@ -108,7 +108,10 @@ def provenance(config: ConfigDict) -> dict:
   voice = config.voice.name if config.audio is None else "recording"
   animator = _animator_name(config)
   licenses = ["Apache-2.0", "CC0-1.0"]  # this program and its voice; the head's shapes
-  weights = config.portrait.weights if config.renderer == "stylegan2" else ""
+  renderer = config.renderer
+  if renderer == "stylegan2" and config.portrait.weights:  # by content: a file of one name may be trained further
+    weights = Path(config.portrait.weights)
+    renderer += f":{weights.name}:{marks.file_digest(weights)[:12]}"
   return {
     "config_sha256": config_hash(one),
     "models": {
