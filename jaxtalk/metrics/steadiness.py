@@ -119,7 +119,7 @@ def separation(within: np.ndarray, between: np.ndarray) -> dict[str, float]:
   ``auc`` is the chance that a pair of one person is more alike than a pair of two, ``d_prime`` the distance of the
   means over the pooled deviation. NaN where there is no pair.
   """
-  out = {}
+  out: dict[str, float] = {}
   for name, x in (("within", within), ("between", between)):
     values = (x.mean(), x.std(), *np.percentile(x, [5, 50, 95])) if len(x) else [float("nan")] * 5
     out |= {f"{name}_{k}": float(v) for k, v in zip(("mean", "std", "p5", "p50", "p95"), values, strict=True)}
