@@ -114,11 +114,7 @@ def provenance(config: ConfigDict) -> dict:
     renderer += f":{weights.name}:{marks.file_digest(weights)[:12]}"
   return {
     "config_sha256": config_hash(one),
-    "models": {
-      "voice": voice,
-      "animator": animator,
-      "renderer": f"{config.renderer}:{Path(weights).name}" if weights else config.renderer,
-    },
+    "models": {"voice": voice, "animator": animator, "renderer": renderer},
     "licenses": licenses + ["GPL-3.0-or-later"] * voice.startswith("espeak"),
   }
 
