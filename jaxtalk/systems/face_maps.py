@@ -1,8 +1,8 @@
 """Maps that follow the face: what a generator is shown of where things are in its picture.
 
 StyleGAN2 adds noise to its features, which stays on the screen while a head moves through it. Here it is given, in the
-place of noise, a drawing that moves with the head: soft lines of brows, lids, irises, nose, lips and jaw, the open
-mouth and the open eyes, what skin, hair and clothes cover, and waves that are fixed to the head (as the input of
+place of noise, a drawing that moves with the head: soft lines of brows, lids, nose, inner lips and jaw, the areas
+of lips, open mouth, open eyes and irises, what skin, hair and clothes cover, and waves that are fixed to the head (as the input of
 StyleGAN3 is to its frame: Karras et al. 2021, section 3.1). All of it is made of projected points (`studio.points`),
 smoothly, so that a small motion changes it a little.
 """
@@ -25,18 +25,20 @@ LINES: dict[str, tuple[tuple[int, ...], ...]] = {
   "nose": (tuple(range(27, 31)), tuple(range(31, 36))),
   "upper_lids": ((36, 37, 38, 39), (42, 43, 44, 45)),
   "lower_lids": ((39, 40, 41, 36), (45, 46, 47, 42)),
-  "outer_lips": ((*range(48, 60), 48),),
   "upper_inner_lip": ((60, 61, 62, 63, 64),),
   "lower_inner_lip": ((64, 65, 66, 67, 60),),
 }
-OPENINGS: dict[str, tuple[tuple[int, ...], ...]] = {
+AREAS: dict[str, tuple[tuple[int, ...], ...]] = {
+  "lips": (tuple(range(48, 60)),),
   "mouth": (tuple(range(60, 68)),),
   "eyes": (tuple(range(36, 42)), tuple(range(42, 48))),
 }
-LINE_WIDTH, PUPIL_WIDTH = 0.009, 0.011  # standard deviations as shares of the picture
+_IRIS = 0.21  # radius over the distance of an eye's corners
+_CLOSING = 0.02  # radius, as a share of the picture, of gaps between vertices that are closed
+LINE_WIDTH = 0.009  # standard deviation as a share of the picture
 _WAVES = 12  # directions of waves, each a sine and a cosine
 _LONGEST, _SHORTEST = 0.25, 0.012  # metres, of waves
-NUM = len(LINES) + 1 + len(OPENINGS) + len(COVERS) + 2 + 2 * _WAVES
+NUM = len(LINES) + len(AREAS) + 1 + len(COVERS) + 2 + 2 * _WAVES
 
 
 def draw(points: Array, cover: Array, of: int) -> Array:
@@ -51,10 +53,10 @@ def draw(points: Array, cover: Array, of: int) -> Array:
   size = cover.shape[1]
   axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
   face = at[:, LANDMARKS]
+  areas = {name: _areas(face, parts, axis) for name, parts in AREAS.items()}
   channels = [_lines(face, parts, axis) for parts in LINES.values()]
-  channels.append(_spots(face[:, 68:70], axis))
-  channels += [_openings(face, parts, axis) for parts in OPENINGS.values()]
-  covered = cover.astype(jnp.float32) / 255
+  channels += [*areas.values(), _irises(face, axis) * areas["eyes"]]
+  covered = _closed(cover.astype(jnp.float32) / 255, round(_CLOSING * size))
   return jnp.concatenate([jnp.stack(channels, -1), covered, _waves(at[:, ANCHORS], axis)], -1)
 
 
@@ -90,28 +92,47 @@ def _squared_distance(a: Array, b: Array, axis: Array) -> Array:
   return jnp.square(x - along * dx) + jnp.square(y - along * dy)
 
 
-def _spots(at: Array, axis: Array) -> Array:
-  x, y = _bells(at, axis, PUPIL_WIDTH)
-  return jnp.einsum("npy,npx->nyx", y, x)
-
-
-def _bells(at: Array, axis: Array, width: float) -> tuple[Array, Array]:
-  """Gaussians (N, P, S) about the x and the y of points (N, P, 2)."""
-  x, y = (jnp.square(axis[None, None] - at[..., i, None]) for i in (0, 1))
-  return jnp.exp(x / (-2 * width**2)), jnp.exp(y / (-2 * width**2))
-
-
-def _openings(at: Array, parts: tuple[tuple[int, ...], ...], axis: Array) -> Array:
-  """(N, S, S): 1 well inside the polygons, 0 outside: how far inside all their edges a pixel is, softly."""
+def _areas(at: Array, parts: tuple[tuple[int, ...], ...], axis: Array) -> Array:
+  """(N, S, S): 1 inside the polygons, 0 outside, 1/2 on their edges: a signed distance, softly cut off."""
   total = jnp.zeros((len(at), len(axis), len(axis)))
   for part in parts:
-    inside = jnp.full_like(total, 1e3)
-    for a, b in zip(part, (*part[1:], part[0]), strict=True):  # the order of iBUG is clockwise on the screen
-      dx, dy = ((at[:, b] - at[:, a])[:, i, None, None] for i in (0, 1))
-      x, y = axis[None, None, :] - at[:, a, 0, None, None], axis[None, :, None] - at[:, a, 1, None, None]
-      inside = jnp.minimum(inside, (dx * y - dy * x) / jnp.sqrt(dx * dx + dy * dy + 1e-9))
-    total = total + jax.nn.sigmoid(inside / (0.5 * LINE_WIDTH))
+    nearest, inside = jnp.full_like(total, 1e3), jnp.zeros(total.shape, bool)
+    for i, j in zip(part, (*part[1:], part[0]), strict=True):
+      a, b = at[:, i], at[:, j]
+      nearest = jnp.minimum(nearest, _squared_distance(a, b, axis))
+      inside ^= _crosses(a, b, axis)
+    distance = jnp.sqrt(nearest) * jnp.where(inside, 1.0, -1.0)
+    total = total + jax.nn.sigmoid(distance / (0.35 * LINE_WIDTH))
   return total
+
+
+def _crosses(a: Array, b: Array, axis: Array) -> Array:
+  """(N, S, S) bool: a ray to the right of a pixel crosses the segment from a to b, (N, 2) each."""
+  x, y = axis[None, None, :], axis[None, :, None]
+  (ax, ay), (bx, by) = ((p[:, 0, None, None], p[:, 1, None, None]) for p in (a, b))
+  level = (ay > y) != (by > y)
+  return level & (x < ax + (y - ay) / jnp.where(ay == by, 1.0, by - ay) * (bx - ax))
+
+
+def _irises(face: Array, axis: Array) -> Array:
+  """(N, S, S): discs about the pupils, as large as eyes of that width have them."""
+  discs = []
+  for pupil, corners in ((68, (36, 39)), (69, (42, 45))):
+    radius = _IRIS * jnp.linalg.norm(face[:, corners[0]] - face[:, corners[1]], axis=-1)
+    distance = jnp.sqrt(_squared_distance(face[:, pupil], face[:, pupil], axis))
+    discs.append(jax.nn.sigmoid((radius[:, None, None] - distance) / (0.35 * LINE_WIDTH)))
+  return discs[0] + discs[1]
+
+
+def _closed(x: Array, radius: int) -> Array:
+  """(N, H, W, C) with gaps of up to twice ``radius`` pixels filled, edges where they were (morphological closing)."""
+  for pool, outside in ((jnp.maximum, -1.0), (jnp.minimum, 2.0)):
+    for axis in (1, 2):
+      widths = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
+      padded = jnp.pad(x, widths, constant_values=outside)  # by shifts: windowed reductions are slow on CPU
+      parts = [jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis) for i in range(2 * radius + 1)]
+      x = functools.reduce(pool, parts)
+  return jnp.minimum(2 * x, 1.0)  # one vertex is enough
 
 
 @functools.lru_cache(maxsize=1)
