@@ -90,6 +90,14 @@ def test_the_whole_generator_of_1024_px(topology):
   assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]]
 
 
+def _compiled_stage(config, mesh, name):
+  with choice.using("auto"):  # the task sets what the config says; leaving undoes it
+    plan = Plan(StyleGAN2Task(config), mesh, seed=0)
+    run = {stage.name: stage.run for stage in plan.task.stages()}[name]
+    with jax.set_mesh(mesh):
+      return jax.jit(run, donate_argnums=0).lower(plan.state, plan.batch).compile()
+
+
 @pytest.mark.parametrize("stage", ["Gmain", "Greg", "Dmain", "Dreg", "finish"])
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_the_training_step(topology, stage):
@@ -101,10 +109,7 @@ def test_the_training_step(topology, stage):
   config.model.dtype = "bfloat16"
   mesh = _mesh(topology)
   config.train.batch_size = 8 * mesh.size
-  with jax.set_mesh(mesh), choice.using("auto"):
-    plan = Plan(StyleGAN2Task(config), mesh, seed=0)
-    run = {stage.name: stage.run for stage in plan.task.stages()}[stage]
-    compiled = jax.jit(run, donate_argnums=0).lower(plan.state, plan.batch).compile()
+  compiled = _compiled_stage(config, mesh, stage)
   proven = choice.advantage(mesh.devices.flat[0].device_kind)
   assert (KERNEL in compiled.as_text()) == (stage == "Dmain" and bool(proven))
   assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]]
@@ -118,9 +123,6 @@ def test_a_training_step_with_the_kernel_in_front_of_its_derivatives(stage):
   config.kernels.modulated_conv = "pallas"
   mesh = _mesh("v6e:2x2")
   config.train.batch_size = 8
-  with jax.set_mesh(mesh), choice.using("pallas"):  # undone by leaving
-    plan = Plan(StyleGAN2Task(config), mesh, seed=0)
-    run = {stage.name: stage.run for stage in plan.task.stages()}[stage]
-    compiled = jax.jit(run, donate_argnums=0).lower(plan.state, plan.batch).compile()
+  compiled = _compiled_stage(config, mesh, stage)
   assert KERNEL in compiled.as_text()
   assert _peak_gib(compiled) < CHIPS["v6e"]
