@@ -212,7 +212,8 @@ def judge(args: argparse.Namespace) -> dict:
     "studio_to_exact_studio": levels(own[..., :3], studio[..., :3], matte),
     "studio_to_exact_other": levels(own[..., :3], exact, matte),
   }
-  out["control"] = _control(args, portrait, held, sets)
+  if args.reader_steps:
+    out["control"] = _control(args, portrait, held, sets)
   if args.sheet:
     _sheet(args.sheet, [on_flat(studio, 8), on_flat(own, 8), exact, *drawn.values()])
   return out | {
@@ -248,7 +249,7 @@ def main() -> None:
   parser.add_argument("--held_out", type=int, default=50, help="people to judge by")
   parser.add_argument("--weights", type=Path)
   parser.add_argument("--ablation", type=Path)
-  parser.add_argument("--reader_steps", type=int, default=3000)
+  parser.add_argument("--reader_steps", type=int, default=3000, help="updates of the judgement's reader; 0: no control")
   parser.add_argument("--reader_people", type=int, default=400)
   parser.add_argument("--sheet", type=Path)
   parser.add_argument("--results", type=Path, default=RESULTS)
