@@ -44,7 +44,8 @@ class FaceReader(nn.Module):
     def features(r: int) -> int:
       return features_at(r, self.channel_base, self.channel_max)
 
-    x, img = None, images
+    x: jax.Array | None = None
+    img: jax.Array | None = images
     for i, r in enumerate(resolutions(self.img_resolution)[:0:-1]):
       x, img = DiscriminatorBlock(features(r), features(r // 2), has_image=i == 0, name=f"b{r}")(x, img)
     assert x is not None
