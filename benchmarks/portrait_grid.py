@@ -1,7 +1,7 @@
 """Ten people say one sentence, frames in time: what the talking portrait draws, the studio's pictures below if asked.
 
-  python benchmarks/portrait_grid.py grid.png
-  python benchmarks/portrait_grid.py grid.png --config.portrait.weights=mine.safetensors --people=4 --studio
+python benchmarks/portrait_grid.py grid.png
+python benchmarks/portrait_grid.py grid.png --config.portrait.weights=mine.safetensors --people=4 --studio
 """
 
 from __future__ import annotations

@@ -257,7 +257,8 @@ class Frames:
       (T, 3, 4) world to OpenCV camera; on request ``segmentation`` (T, H, W) uint8, ``depth`` (T, H, W) float32 metres
       (0 is background), ``normals`` (T, H, W, 3) float32 camera space (OpenCV axes), ``matte`` (T, H, W) uint8 share of
       the pixel that the person covers, 255 is all. From renderers whose pictures may differ from the labels:
-      ``lm_error`` (T,) mean distance of landmarks found from those labelled, over that of the eyes. Constant: ``K`` (3, 3).
+      ``lm_error`` (T,) mean distance of landmarks found from those labelled, over that of the eyes.
+      Constant: ``K`` (3, 3).
   """
 
   images: np.ndarray

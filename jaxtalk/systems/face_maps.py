@@ -1,10 +1,10 @@
 """Maps that follow the face: what a generator is shown of where things are in its picture.
 
 StyleGAN2 adds noise to its features, which stays on the screen while a head moves through it. Here it is given, in the
-place of noise, a drawing that moves with the head: soft lines of brows, lids, nose, inner lips and jaw, the areas
-of lips, open mouth, open eyes and irises, what skin, hair and clothes cover, and waves that are fixed to the head (as the input of
-StyleGAN3 is to its frame: Karras et al. 2021, section 3.1). All of it is made of projected points (`studio.points`),
-smoothly, so that a small motion changes it a little.
+place of noise, a drawing that moves with the head: soft lines of brows, lids, nose, inner lips and jaw, the areas of
+lips, open mouth, open eyes and irises, what skin, hair and clothes cover, and waves that are fixed to the head (as the
+input of StyleGAN3 is to its frame: Karras et al. 2021, section 3.1). All of it is made of projected points
+(`studio.points`), smoothly, so that a small motion changes it a little.
 """
 
 from __future__ import annotations
