@@ -282,3 +282,28 @@ def test_found_landmarks_come_back_from_the_crop():
   seen = np.array([(cut * axis).sum() / cut.sum() for axis in np.mgrid[:64, :64][::-1]])
   np.testing.assert_allclose(seen, np.array([5.0, -3.0]) + 31.5, atol=0.3)
   np.testing.assert_allclose(face_landmark_error._back(seen, crop), dot, atol=0.3 * crop.side / 64)
+
+
+# --- The network that ships.
+
+
+def test_the_network_that_ships_fits_this_version():
+  portrait = tp.load()
+  assert portrait.module.img_resolution == 128 and portrait.facts["synthetic"] is True
+  assert portrait.facts["config"]["data"]["path"] == "" and "/" not in portrait.facts["config"]["init"]
+  assert tp.WEIGHTS.stat().st_size < 8e6 and tp.WEIGHTS.with_suffix(".md").is_file()
+
+
+@pytest.mark.slow
+def test_the_network_that_ships_draws_what_it_is_told():
+  """Near the studio's picture of the same condition, and the mouth opens when it is told to."""
+  scene = dataclasses.replace(SCENE, size=128, camera=Camera(distance=0.6))
+  opening = motion(jawOpen=[0.0, 0.7])
+  (truth,) = StudioRenderer(devices=1).render(opening, sample_person(12), scene, seed=1)
+  (drawn,) = TalkingPortraitRenderer(devices=1).render(opening, sample_person(12), scene, seed=1)
+  difference = np.abs(drawn.images.astype(float) - truth.images)
+  assert difference.mean() < 12
+  top, bottom = (truth.labels["lm2d_px"][1, i].round().astype(int) for i in (62, 66))
+  inside = [i[top[1] + 1 : bottom[1], top[0] - 2 : top[0] + 3].mean() for i in drawn.images]
+  assert inside[1] < inside[0] - 15  # dark where the lips were
+  assert (drawn.labels["lm_error"] < 0.15).all()
