@@ -20,6 +20,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtalk.core import InputError, MissingAssetError
+from jaxtalk.motion.spaces import FACE_CHANNELS
 from jaxtalk.stylegan2.networks import Generator
 from jaxtalk.systems import face_maps
 from jaxtalk.systems import portrait_conditions as pc
@@ -28,6 +29,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "talking_portrait.safetensors"
 CHANNELS = 4  # red, green, blue on black, matte
 DOMAINS = ("studio", "other")  # the last number of a condition tells the second one
 REACH = 4.0  # standard deviations within which conditions are taken seriously
+_WEIGHTS = slice(pc.NAMES.index(FACE_CHANNELS[0]), pc.NAMES.index(FACE_CHANNELS[-1]) + 1)
+_SLACK = 0.05  # by which a face weight may leave [0, 1]
 _FIELDS = ("img_resolution", "w_dim", "mapping_layers", "channel_base", "channel_max", "conv_clamp")
 
 
@@ -90,6 +93,8 @@ def standardise(
   if not np.isfinite(values).all():
     raise InputError("a condition of the talking portrait is NaN or infinite")
   excess = np.abs(values).max(0) - REACH
+  told = np.asarray(conditions)[:, _WEIGHTS]  # rare ones are far from their mean; what they may be is known
+  excess[_WEIGHTS] = np.where((told < -_SLACK) | (told > 1 + _SLACK), np.abs(told - 0.5) - 0.5, -1.0).max(0)
   clipped = {pc.NAMES[i]: float(excess[i]) for i in np.flatnonzero(excess > 0) if pc.NAMES[i] not in pc.CHOICES}
   other = np.full((len(values), 1), float(DOMAINS.index(domain)), np.float32)
   return np.concatenate([np.clip(values, -REACH, REACH), other], axis=1), clipped

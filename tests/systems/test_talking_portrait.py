@@ -194,6 +194,9 @@ def test_conditions_out_of_reach_are_clipped_and_named():
   c[0, pc.NAMES.index("hair_buzz")] = 9.0  # a rare choice is not out of reach
   labels, clipped = small().standardise(c, "other")
   chex.assert_shape(labels, (2, pc.C_DIM + 1))
+  c[0, pc.NAMES.index("tongueOut")], c[1, pc.NAMES.index("jawOpen")] = 1.0, 1.5  # the first is rare, the second too far
+  small_scale = dataclasses.replace(small(), scale=np.where(np.array(pc.NAMES) == "tongueOut", 0.05, small().scale))
+  assert set(small_scale.standardise(c)[1]) == {"head_yaw", "jawOpen"}
   assert clipped == {"head_yaw": 5.0} and labels.max() == tp.REACH and (labels[:, -1] == 1).all()
   c[0, 0] = np.nan
   with pytest.raises(InputError, match="NaN"):
