@@ -48,6 +48,7 @@ def get_config(arg="128"):
 
   config.loss = ConfigDict()
   config.loss.paired_weight = 10.0  # weight of drawing the studio's picture of the same condition
+  config.loss.focus_weight = 12.0  # by which pixels at eyes and mouth count more
   config.loss.adversarial_weight = 0.1  # weight of the discriminator's opinion, 0 leaves it out
   config.loss.adversarial_start = steps * 2 // 3  # update in which the discriminator comes in
   config.loss.r1_gamma = 1.0  # weight of the gradient penalty on real pictures

@@ -9,15 +9,23 @@ FOCUS_WIDTH = 0.085  # of the spots around eyes and mouth, as a share of the pic
 FOCUS_WEIGHT = 4.0  # by which a pixel there counts more
 
 
-def pyramid_l1(fake: jax.Array, real: jax.Array, centres: jax.Array, levels: int = 4) -> jax.Array:
+def pyramid_l1(
+  fake: jax.Array,
+  real: jax.Array,
+  centres: jax.Array,
+  levels: int = 4,
+  width: jax.Array | float = FOCUS_WIDTH,
+  extra: float = FOCUS_WEIGHT,
+) -> jax.Array:
   """(N,) L1 distances summed over a Laplacian pyramid (Bojanowski et al. 2018, section 3.2), densest on the features.
 
   Args:
     fake, real: (N, H, W, C) pictures.
     centres: (N, K, 2) x and y, from 0 to 1 over the picture, of the spots that count more.
     levels: of the pyramid, at most those that the size has.
+    width, extra: of the spots, see `focus`.
   """
-  rest, weight = fake - real, focus(centres, fake.shape[1])
+  rest, weight = fake - real, focus(centres, fake.shape[1], width, extra)
   total = jnp.zeros(len(fake))
   for level in range(levels):
     small = None if level == levels - 1 or rest.shape[1] < 4 else _halve(rest)
@@ -29,12 +37,18 @@ def pyramid_l1(fake: jax.Array, real: jax.Array, centres: jax.Array, levels: int
   return total
 
 
-def focus(centres: jax.Array, size: int) -> jax.Array:
-  """(N, size, size) weights of pixels, 1 far from all centres (N, K, 2)."""
+def focus(
+  centres: jax.Array, size: int, width: jax.Array | float = FOCUS_WIDTH, extra: float = FOCUS_WEIGHT
+) -> jax.Array:
+  """(N, size, size) weights of pixels, 1 far from all centres (N, K, 2) and 1 + ``extra`` at them.
+
+  ``width`` is the spots' standard deviation as a share of the picture, for all or (N,) for each picture.
+  """
   at = (jnp.arange(size) + 0.5) / size
   x, y = (jnp.square(at[None, None] - centres[..., i, None]) for i in (0, 1))
   squared = y[:, :, :, None] + x[:, :, None, :]
-  return 1 + FOCUS_WEIGHT * jnp.exp(-squared / (2 * FOCUS_WIDTH**2)).max(1)
+  spread = jnp.broadcast_to(jnp.asarray(width), (len(centres),))[:, None, None, None]
+  return 1 + extra * jnp.exp(-squared / (2 * spread**2)).max(1)
 
 
 def _halve(x: jax.Array) -> jax.Array:
