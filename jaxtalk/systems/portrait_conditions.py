@@ -43,11 +43,13 @@ MOTION_NAMES = (
 )  # fmt: skip
 NAMES = (*PERSON_NAMES, *SCENE_NAMES, *MOTION_NAMES)
 C_DIM = len(NAMES)
-# Choices among names are in range whatever they are; however rare, they were in the training pictures.
+# Choices among names, and freckles from 0 to 1, are in range whatever they are; however rare, they were learnt from.
 CHOICES = frozenset(
-  f"{kind}_{name}" for kind, names in (("hair", HAIR_WEIGHTS), ("clothes", CLOTHES), ("environment", ENVIRONMENTS))
-  for name in names
-)  # fmt: skip
+  ["freckles"]
+  + [f"hair_{name}" for name in HAIR_WEIGHTS]
+  + [f"clothes_{name}" for name in CLOTHES]
+  + [f"environment_{name}" for name in ENVIRONMENTS]
+)
 
 
 def latent(person: Person) -> np.ndarray:
