@@ -11,9 +11,9 @@ This module imports numpy only, so that programs can parse flags and print help 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class MissingAssetError(JaxtalkError):
   """Something that is not installed; the message names it and says where it comes from."""
 
   exit_code = 3
+
+
+# Errors that say something about one clip; OSError (no space left, folder gone) ends a run, others are bugs.
+CLIP_ERRORS = (JaxtalkError, ValueError, ArithmeticError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,3 +311,15 @@ class Renderer(Protocol):
   """Motion to pictures and labels, in chunks of consecutive frames so that writing overlaps rendering."""
 
   def render(self, motion: Motion, person: Person, scene: Scene, *, seed: int) -> Iterator[Frames]: ...
+
+
+RenderJob = tuple[Motion, Person, Scene, int]  # what `Renderer.render` takes: the last one is the seed
+
+
+@runtime_checkable
+class ClipsRenderer(Renderer, Protocol):
+  """A renderer whose batches are filled with frames of many clips."""
+
+  def render_clips(self, jobs: Iterable[RenderJob]) -> Iterator[tuple[int, Frames | Exception]]:
+    """Number of the job and consecutive frames of it, job after job; one that fails gives its error (`CLIP_ERRORS`)."""
+    ...

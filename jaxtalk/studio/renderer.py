@@ -24,6 +24,7 @@ from jaxtalk.motion.spaces import ARKIT
 from jaxtalk.studio import backdrop, camera, fragments, lighting, raster, shading
 from jaxtalk.studio.model import HeadModel, Leaf, build
 from jaxtalk.studio.pose import pose
+from jaxtalk.studio.refusals import arkit_frames, check_size
 
 SAMPLES = 2  # along each side of a pixel
 MORE_POINTS = 0.15  # further points to shade, beyond one a pixel, as a share of the pixels
@@ -210,13 +211,8 @@ class StudioRenderer:
     Raises:
       InputError: a motion that is not in the ARKit space or not finite, or a size that is odd or out of range.
     """
-    if motion.space.name != ARKIT.name:
-      raise InputError(f"the studio moves by {ARKIT.name!r}, not by motion space {motion.space.name!r}")
-    values = np.asarray(motion.values, np.float32)
-    if not np.isfinite(values).all():
-      raise InputError("motion has NaN or infinite values; nothing was rendered")
-    if scene.size % 2 or not 32 <= scene.size <= 2048:
-      raise InputError(f"size {scene.size} must be even and between 32 and 2048")
+    values = arkit_frames(motion, "the studio")
+    check_size(scene.size)
     mesh = self.mesh()
     replicated, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     model = jax.device_put(build(person), replicated)

@@ -22,13 +22,14 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxtalk.core import Frames, InputError, Motion, Person, Scene
+from jaxtalk.core import CLIP_ERRORS, Frames, InputError, Motion, Person, RenderJob, Scene
 from jaxtalk.kernels.modulated_conv import choice
 from jaxtalk.motion.rotations import axis_angle_from_ypr
-from jaxtalk.motion.spaces import ARKIT, HEAD, LEFT_EYE, RIGHT_EYE
+from jaxtalk.motion.spaces import HEAD, LEFT_EYE, RIGHT_EYE
 from jaxtalk.studio import backdrop, camera, points, shading
 from jaxtalk.studio.model import build
 from jaxtalk.studio.pose import pose
+from jaxtalk.studio.refusals import arkit_frames, check_size
 from jaxtalk.studio.renderer import TARGET
 from jaxtalk.stylegan2.networks import Generator
 from jaxtalk.systems import face_landmark_error
@@ -37,7 +38,6 @@ from jaxtalk.systems import talking_portrait as tp
 
 BATCH = 16  # pictures at a time on each device
 _HALF_RES = 4  # resolutions in bfloat16 where the device has it
-Job = tuple[Motion, Person, Scene, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,39 +91,45 @@ class TalkingPortraitRenderer:
       InputError: a motion that is not in the ARKit space or not finite, or a size that is odd or out of range.
     """
     for _, frames in self.render_clips([(motion, person, scene, seed)]):
+      if isinstance(frames, Exception):
+        raise frames
       yield frames
 
-  def render_clips(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Frames]]:
-    """Frames of many clips of one size, in order, as (number of the job, consecutive frames): batches are always full.
-
-    Raises:
-      InputError: as `render`; clips of different sizes.
-    """
+  def render_clips(self, jobs: Iterable[RenderJob]) -> Iterator[tuple[int, Frames | Exception]]:
+    """As `core.ClipsRenderer`: every batch but the last of a size is full."""
     mesh = self.mesh()
     step = BATCH * mesh.size
     waiting: list[tuple[int, _Told]] = []
+
+    def ready(size: int) -> bool:  # a batch is, or no more rows of the size that waits will come
+      return waiting[0][1].size != size or sum(len(told.labels["head_aa"]) for _, told in waiting) >= step
+
     for number, job in enumerate(jobs):
-      waiting.append((number, self._tell(*job)))
-      while sum(len(told.labels["head_aa"]) for _, told in waiting) >= step:
+      try:
+        told = self._tell(*job)
+      except CLIP_ERRORS as error:
+        while waiting:
+          yield from self._batch(waiting, step, mesh)
+        yield number, error
+        continue
+      waiting.append((number, told))
+      while waiting and ready(told.size):
         yield from self._batch(waiting, step, mesh)
     while waiting:
       yield from self._batch(waiting, step, mesh)
 
   def _batch(self, waiting: list[tuple[int, _Told]], step: int, mesh: Mesh) -> Iterator[tuple[int, Frames]]:
-    """Paints the first ``step`` rows that wait, or all, and takes them off the list."""
+    """Paints the first ``step`` rows that wait, or all of their size, and takes them off the list."""
     parts: list[tuple[int, _Told]] = []
-    room = step
-    while waiting and room:
+    room, size = step, waiting[0][1].size
+    while waiting and room and waiting[0][1].size == size:
       number, told = waiting.pop(0)
       head, tail = _split(told, room)
       parts.append((number, head))
       room -= len(head.labels["head_aa"])
       if tail is not None:
         waiting.insert(0, (number, tail))
-    sizes = {told.size for _, told in parts}
-    if len(sizes) > 1:
-      raise InputError(f"clips of one call must have one size, not {sorted(sizes)}")
-    images = self._paint([told for _, told in parts], step, sizes.pop(), mesh)
+    images = self._paint([told for _, told in parts], step, size, mesh)
     at = 0
     for number, told in parts:
       count = len(told.labels["head_aa"])
@@ -150,13 +156,8 @@ class TalkingPortraitRenderer:
 
   def _tell(self, motion: Motion, person: Person, scene: Scene, seed: int) -> _Told:
     """A clip as conditions and labels."""
-    if motion.space.channels != ARKIT.channels:
-      raise InputError(f"the talking portrait moves by {ARKIT.name!r}, not by motion space {motion.space.name!r}")
-    frames = np.asarray(motion.values, np.float32)
-    if not np.isfinite(frames).all():
-      raise InputError("motion has NaN or infinite values; nothing was rendered")
-    if scene.size % 2 or not 32 <= scene.size <= 2048:
-      raise InputError(f"size {scene.size} must be even and between 32 and 2048")
+    frames = arkit_frames(motion, "the talking portrait")
+    check_size(scene.size)
     k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
     host = build(person)
     placed = _geometry(host, frames, k, rt, scene.size, self.resolution)

@@ -19,7 +19,7 @@ from jaxtalk.clips.channel import Channel, ahead
 from jaxtalk.clips.plan import Plan
 from jaxtalk.clips.progress import ConsoleProgress
 from jaxtalk.clips.writer import ARRAYS, ClipWriter, Outputs, check_writable
-from jaxtalk.core import InputError
+from jaxtalk.core import ClipsRenderer, Frames, InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Outputs(segmentation=True, depth=True, normals=True, livelink_csv=True, png_frames=True)
@@ -252,6 +252,67 @@ def test_stages_overlap(tmp_path):
   first_render = next(i for i, event in enumerate(events) if event[0] == "render")
   second_render = next(i for i, event in enumerate(events) if event[0] == "render" and i > first_render)
   assert ("voice", 1) in events[:second_render]  # the next voice spoke while the first clip was rendered
+
+
+class Batched(fakes.Blocks):
+  """Blocks in batches of three frames, filled with those of several clips."""
+
+  def __init__(self, *args, refused=(), **kwargs):
+    super().__init__(*args, **kwargs)
+    self.refused, self.batches = refused, []
+
+  def render_clips(self, jobs):
+    waiting = []
+    for number, (motion, person, scene, seed) in enumerate(jobs):
+      if seed in self.refused:
+        yield from self._batches(waiting, 1)
+        yield number, InputError("this person cannot be drawn")
+        continue
+      for chunk in self.render(motion, person, scene, seed=seed):
+        for i in range(len(chunk.images)):
+          labels = {name: x if name == "K" else x[i : i + 1] for name, x in chunk.labels.items()}
+          waiting.append((number, Frames(images=chunk.images[i : i + 1], labels=labels)))
+      yield from self._batches(waiting, 3)
+    yield from self._batches(waiting, 1)
+
+  def _batches(self, waiting, least):
+    while len(waiting) >= least:
+      batch, waiting[:] = waiting[:3], waiting[3:]
+      self.batches.append([number for number, _ in batch])
+      yield from batch
+
+
+def test_batches_of_several_clips_make_the_same_clips(tmp_path):
+  plan = make_plan(tmp_path)
+  renderer = Batched()
+  assert isinstance(renderer, ClipsRenderer) and not isinstance(fakes.Blocks(), ClipsRenderer)
+  outcome, _ = run(plan, tmp_path / "batched", renderer=renderer)
+  run(plan, tmp_path / "single")
+  assert [document["index"] for document in outcome.documents] == [0, 1, 2]
+  assert any(len(set(batch)) > 1 for batch in renderer.batches)
+  for path in (tmp_path / "single" / "clips").iterdir():
+    assert path.read_bytes() == (tmp_path / "batched" / "clips" / path.name).read_bytes(), path
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_clip_that_fails_leaves_the_others_of_its_batch_alone(tmp_path, where):
+  plan = make_plan(tmp_path)
+  outcome, _ = run(plan, tmp_path / "out", renderer=Batched(refused=[plan[where].seed]))
+  assert list(outcome.failures) == [f"clip_00000000{where}"]
+  assert [document["index"] for document in outcome.documents] == [i for i in range(3) if i != where]
+
+
+def test_a_bug_or_a_full_disk_in_batches_does_not_hang(tmp_path, monkeypatch):
+  plan = make_plan(tmp_path)
+  with pytest.raises(TypeError):
+    run(plan, tmp_path / "bug", renderer=Batched(fail_after=0, error=TypeError("bug")))
+
+  def full(path, arrays):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(media, "write_npz", full)
+  outcome, _ = run(plan, tmp_path / "full", renderer=Batched())
+  assert outcome.stopped is not None and not outcome.documents
 
 
 def test_channel_bounds_and_leaves():

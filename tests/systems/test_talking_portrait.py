@@ -222,6 +222,18 @@ def test_batches_of_many_clips_are_those_of_each(renderer):
     assert np.abs(frames.images.astype(int) - single).max() <= 1
 
 
+def test_a_clip_that_cannot_be_drawn_and_one_of_another_size_leave_the_others_alone(renderer):
+  fine, poisoned = motion(jawOpen=[0.0]), motion(jawOpen=[np.nan])
+  large = dataclasses.replace(SCENE, size=2 * SIZE)
+  people = [sample_person(seed) for seed in (1, 2)]
+  jobs = [(fine, people[0], SCENE, 1), (poisoned, people[1], SCENE, 2), (fine, people[1], large, 2)]
+  (first, a), (second, error), (third, b) = renderer.render_clips(jobs)
+  assert (first, second, third) == (0, 1, 2)
+  assert isinstance(error, InputError) and "NaN" in str(error)
+  chex.assert_shape(a.images, (1, SIZE, SIZE, 3))
+  chex.assert_shape(b.images, (1, 2 * SIZE, 2 * SIZE, 3))
+
+
 @pytest.mark.slow
 def test_eight_devices_draw_what_two_do(weights, renderer):
   wide = TalkingPortraitRenderer(weights, devices=8)
