@@ -30,6 +30,7 @@ CHANNELS = 4  # red, green, blue on black, matte
 DOMAINS = ("studio", "other")  # the last number of a condition tells the second one
 REACH = 4.0  # standard deviations within which conditions are taken seriously
 _WEIGHTS = slice(pc.NAMES.index(FACE_CHANNELS[0]), pc.NAMES.index(FACE_CHANNELS[-1]) + 1)
+_DOMAIN_GAIN = 10.0  # of the other domain's codes, which start at nothing and have some way to go
 _SLACK = 0.05  # by which a face weight may leave [0, 1]
 _FIELDS = ("img_resolution", "w_dim", "mapping_layers", "channel_base", "channel_max", "conv_clamp")
 
@@ -114,7 +115,18 @@ def paint(module: Generator, variables: Mapping[str, Any], rows: Mapping[str, ja
   if factor > 1:
     cover = face_maps.mean(cover.astype(jnp.float32), factor)
   maps = face_maps.pyramid(rows["points"], cover, of)
-  return jnp.asarray(module.apply(variables, rows["z"], rows["label"], maps=maps))
+  return jnp.asarray(module.apply(variables, codes(module, variables, rows), method="synthesis", maps=maps))
+
+
+def codes(module: Generator, variables: Mapping[str, Any], rows: Mapping[str, jax.Array]) -> jax.Array:
+  """Codes (N, num_ws, w_dim) of ``z`` and ``label`` of rows; in the other domain every layer's is moved.
+
+  The label's flag alone would have to find its way through a mapping network that the studio has taught to look at
+  everything else; a code of its own for each layer changes the style of all pictures at once.
+  """
+  ws = jnp.asarray(module.apply(variables, rows["z"], rows["label"], method="mapping"))
+  flag = rows["label"][:, -1, None, None]
+  return ws + flag * (_DOMAIN_GAIN * variables["params"]["domain"]["codes"])[None]
 
 
 def composite(painted: jax.Array, background: jax.Array) -> jax.Array:
@@ -168,7 +180,7 @@ def load(path: Path | str | None = None) -> TalkingPortrait:
   mean, scale = arrays.pop("mean"), arrays.pop("scale")
   sizes = json.loads(header["net"])
   module = make_generator(resolution=sizes.pop("img_resolution"), **sizes)
-  variables = traverse_util.unflatten_dict(arrays, sep="/")
+  variables = with_domain(module, traverse_util.unflatten_dict(arrays, sep="/"))  # files of one domain may lack it
   _check(path, module, variables)
   return TalkingPortrait(module, variables, mean, scale, json.loads(header["facts"]))
 
@@ -181,9 +193,15 @@ def example_inputs(module: Generator) -> tuple[jax.Array, jax.Array, dict[int, j
 
 
 def init_generator(module: Generator, rng: jax.Array) -> Mapping[str, Any]:
-  """Random variables."""
+  """Random variables; codes of the other domain that do nothing."""
   z, c, maps = example_inputs(module)
-  return module.init(rng, z, c, maps=maps)
+  return with_domain(module, module.init(rng, z, c, maps=maps))
+
+
+def with_domain(module: Generator, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Variables that have codes of the other domain: those that are there, or ones that do nothing."""
+  nothing = {"codes": jnp.zeros((module.num_ws, module.w_dim))}
+  return {**variables, "params": {"domain": nothing, **variables["params"]}}
 
 
 def _check(path: Path, module: Generator, variables: Mapping[str, Any]) -> None:

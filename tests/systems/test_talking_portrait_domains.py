@@ -105,6 +105,24 @@ def test_the_flag_changes_the_picture(trained):
   assert np.abs(studio - other)[..., :3].mean() > 0.01
 
 
+def test_codes_of_the_other_domain_move_its_pictures_only(trained, tmp_path):
+  task, before, after, _ = trained
+  assert np.abs(after["G_other"].params["G"]["domain"]["codes"]).min() > 0  # every layer's are taught
+  moved = {**before.params["G"], "domain": {"codes": jnp.ones_like(before.params["G"]["domain"]["codes"])}}
+  batch, pictures = batch_of(), {}
+  for name, params in (("still", before.params["G"]), ("moved", moved)):
+    for flag, label in ((0, batch["label"]), (1, domains.in_other(batch["label"]))):
+      variables = {"params": params, "buffers": before.extra["G_buffers"]}
+      pictures[name, flag] = np.asarray(compiled(task._paint)(variables, {**batch, "label": label}))
+  np.testing.assert_array_equal(pictures["still", 0], pictures["moved", 0])
+  assert np.abs(pictures["still", 1] - pictures["moved", 1]).max() > 0.01
+  params = {name: x for name, x in before.params["G"].items() if name != "domain"}  # a file of the time before
+  scales = np.zeros(pc.C_DIM, np.float32), np.ones(pc.C_DIM, np.float32)
+  variables = {"params": params, "buffers": before.extra["G_buffers"]}
+  tp.save(tmp_path / "old.safetensors", tp.TalkingPortrait(task.generator, variables, *scales, {}))
+  assert not np.any(tp.load(tmp_path / "old.safetensors").variables["params"]["domain"]["codes"])
+
+
 def test_one_stream_is_as_it_was():
   shapes = {}
   for path in ("", "somewhere"):
