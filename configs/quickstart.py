@@ -79,6 +79,7 @@ def get_config() -> ConfigDict:
   config.renderer = "studio"  # motion to pictures: studio is the built-in head, stylegan2 a network that learnt from it
   config.portrait = ConfigDict()
   config.portrait.weights = ""  # of train.py --config=configs/talking_portrait.py; empty: those that ship
+  config.portrait.domain = "studio"  # whose pictures it draws: studio, or other, where the weights learnt from others
 
   config.outputs = ConfigDict()  # files next to every clip, besides mp4, wav, json and npz
   config.outputs.segmentation = False  # .seg.npz: (T, H, W) uint8 classes

@@ -74,7 +74,7 @@ def make_renderer_of(config: ConfigDict, outputs: Outputs) -> Renderer:
     return StudioRenderer(maps=outputs.labels)
   from jaxtalk.systems.talking_portrait_renderer import TalkingPortraitRenderer  # loads flax
 
-  return TalkingPortraitRenderer(config.portrait.weights, maps=outputs.labels)
+  return TalkingPortraitRenderer(config.portrait.weights, maps=outputs.labels, domain=config.portrait.domain)
 
 
 def make_animator_of(config: ConfigDict) -> Animator:
@@ -112,6 +112,7 @@ def provenance(config: ConfigDict) -> dict:
   if renderer == "stylegan2" and config.portrait.weights:  # by content: a file of one name may be trained further
     weights = Path(config.portrait.weights)
     renderer += f":{weights.name}:{marks.file_digest(weights)[:12]}"
+    renderer += f":{config.portrait.domain}" * (config.portrait.domain != "studio")
   return {
     "config_sha256": config_hash(one),
     "models": {"voice": voice, "animator": animator, "renderer": renderer},

@@ -136,6 +136,17 @@ def composite(painted: jax.Array, background: jax.Array) -> jax.Array:
   return jnp.round(jnp.clip(rgb, 0.0, 255.0)).astype(jnp.uint8)
 
 
+def check_domain(portrait: TalkingPortrait, domain: str) -> None:
+  """Raises `InputError` unless there is such a domain and the network has learnt it."""
+  if domain not in DOMAINS:
+    raise InputError(f"config.portrait.domain={domain!r}: unknown (there are: {', '.join(DOMAINS)})")
+  if domain != DOMAINS[0] and not np.any(portrait.variables["params"]["domain"]["codes"]):
+    raise InputError(
+      f"config.portrait.domain={domain}: these weights know the studio's pictures only;"
+      " train with config.data.other_path (docs/portrait_domains.md)"
+    )
+
+
 def save(path: Path, portrait: TalkingPortrait) -> None:
   """Writes everything as one float16 safetensors file with sizes, names and facts (JSON) in its header."""
   from safetensors.numpy import save_file

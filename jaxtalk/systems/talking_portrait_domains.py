@@ -1,10 +1,11 @@
 """The second domain of the talking portrait: unlabelled pictures that share the latents and conditions of the studio's
 (our own system; the scheme is that of ConfigNet: Kowalski et al., ECCV 2020).
 
-One generator draws both domains; the last number of a label tells which. Studio pictures teach it control, as ever. In
-the other domain a discriminator that sees no labels asks for pictures like those of the user, and a reader, which
-learns on disguised studio pictures to tell points, angles and openings from a picture of any style, asks the drawn
-ones for what the conditions said. Only RGB counts there: photographs have a background that nobody knows.
+One generator draws both domains; the last number of a label tells which, and moves the codes of all layers
+(`talking_portrait.codes`). Studio pictures teach it control, as ever. In the other domain a discriminator that sees no
+labels asks for pictures like those of the user, and a reader, which learns on disguised studio pictures to tell points,
+angles and openings from a picture of any style, asks the drawn ones for what the conditions said. Only RGB counts
+there: photographs have a background that nobody knows.
 """
 
 from __future__ import annotations

@@ -57,21 +57,26 @@ class TalkingPortraitRenderer:
     weights: a .safetensors; empty is the one that ships.
     maps: dense labels; there are none.
     devices: how many local devices share the frames; None for all.
+    domain: of `talking_portrait.DOMAINS`. In the other one (docs/portrait_domains.md) nobody knows the background: the
+      network draws it too, and the scene's is not used.
 
   Raises:
-    InputError: a file of something else, or a dense label is asked for.
+    InputError: a file of something else, a domain that it has not learnt, or a dense label is asked for.
     MissingAssetError: no such file.
   """
 
-  def __init__(self, weights: str = "", maps: Sequence[str] = (), devices: int | None = None):
+  def __init__(
+    self, weights: str = "", maps: Sequence[str] = (), devices: int | None = None, domain: str = tp.DOMAINS[0]
+  ):
     if maps:
       raise InputError(f"config.outputs.{maps[0]}: config.renderer=stylegan2 has no such label, studio has")
     choice.choose("auto")
     portrait = tp.load(weights or None)
+    tp.check_domain(portrait, domain)
     accelerated = jax.default_backend() != "cpu"
     half = {"dtype": jnp.bfloat16, "num_half_res": _HALF_RES} if accelerated else {}
     self._portrait, self._module = portrait, portrait.module.clone(**half)
-    self._devices = devices
+    self._devices, self._domain = devices, domain
     self._told_of: set[str] = set()
     self._placed = jax.device_put(portrait.variables, NamedSharding(self.mesh(), P()))
 
@@ -147,7 +152,7 @@ class TalkingPortraitRenderer:
     padded = np.minimum(np.arange(step), total - 1)
     rows = {name: column[padded] for name, column in rows.items()}
     spread = NamedSharding(mesh, P("data"))
-    program = _program(self._module, mesh, size)
+    program = _program(self._module, mesh, size, self._domain == tp.DOMAINS[0])
     # The shape of the backgrounds must not depend on how many clips share the batch.
     rows["background"] = backgrounds[which[padded]] if len(parts) > 1 else backgrounds
     if len(parts) == 1:
@@ -161,7 +166,7 @@ class TalkingPortraitRenderer:
     k, rt = camera.intrinsics(scene.camera, scene.size), camera.extrinsics(scene.camera, TARGET)
     host = build(person)
     placed = _geometry(host, frames, k, rt, scene.size, self.resolution)
-    labels, clipped = self._portrait.standardise(pc.conditions(person, scene, frames, rt))
+    labels, clipped = self._portrait.standardise(pc.conditions(person, scene, frames, rt), self._domain)
     self._warn(clipped)
     z = np.broadcast_to(pc.latent(person), (len(frames), pc.Z_DIM))
     linear = backdrop.paint(scene.background, scene.size, seed)
@@ -200,13 +205,15 @@ def _split(told: _Told, count: int) -> tuple[_Told, _Told | None]:
 
 
 @functools.lru_cache(maxsize=8)
-def _program(module: Generator, mesh: Mesh, size: int):
+def _program(module: Generator, mesh: Mesh, size: int, with_background: bool):
   """Jitted (variables, rows) -> pictures (N, size, size, 3) uint8, rows spread over the mesh."""
 
   def local(variables, rows):
     painted = tp.paint(module, variables, rows, size)
     if size != module.img_resolution:
       painted = jax.image.resize(painted, (len(painted), size, size, tp.CHANNELS), "cubic")
+    if not with_background:
+      painted = painted.at[..., 3].set(1.0)
     return tp.composite(painted, rows["background"].astype(jnp.float32))
 
   specs = (P(), P("data"))

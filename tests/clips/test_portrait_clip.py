@@ -75,6 +75,8 @@ def test_provenance_names_the_weights_of_ones_own_by_content(tmp_path):
     file.write_bytes(content)
     found.append(command.provenance(config(**{"portrait.weights": str(file)}))["models"]["renderer"])
   assert found[0] != found[1] and all(name.startswith("stylegan2:mine.safetensors:") for name in found)
+  other = command.provenance(config(**{"portrait.weights": str(file), "portrait.domain": "other"}))
+  assert other["models"]["renderer"] == found[1] + ":other"
   studio = command.provenance(config(**{"portrait.weights": str(file), "renderer": "studio"}))
   assert studio["models"]["renderer"] == "studio"
 

@@ -70,7 +70,7 @@ def test_the_kernel_compiles(chip, size, channels, up, dtype):
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_the_whole_generator_of_1024_px(topology):
+def test_the_whole_generator_of_1024_px(topology, record_property):
   """All channels and layers of the official configuration, in bfloat16, `auto`, four images a device."""
   mesh = _mesh(topology)
   generator = Generator(
@@ -87,7 +87,8 @@ def test_the_whole_generator_of_1024_px(topology):
   proven = choice.advantage(mesh.devices.flat[0].device_kind)
   assert text.count(KERNEL) >= sum(proven.get(f"{layer.name}:bfloat16", 1) < 1 for layer in shapes.layers(1024))
   assert "all-gather" not in text and "all-to-all" not in text  # nobody copies the batch
-  assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]]
+  record_property("peak_gib", _peak_gib(compiled))
+  assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]] / 2
 
 
 def _compiled_stage(config, mesh, name):
@@ -102,7 +103,7 @@ def _compiled_stage(config, mesh, name):
 
 @pytest.mark.parametrize("stage", ["Gmain", "Greg", "Dmain", "Dreg", "finish"])
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_the_training_step(topology, stage):
+def test_the_training_step(topology, stage, record_property):
   """The stages of an update of the official configuration for 256 px, in bfloat16, eight pictures a device.
 
   `auto` keeps the kernel to what is drawn without derivatives: the pictures that the discriminator is shown.
@@ -114,6 +115,7 @@ def test_the_training_step(topology, stage):
   compiled = _compiled_stage(config, mesh, stage)
   proven = choice.advantage(mesh.devices.flat[0].device_kind)
   assert (KERNEL in compiled.as_text()) == (stage == "Dmain" and bool(proven))
+  record_property("peak_gib", _peak_gib(compiled))
   assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]]
 
 

@@ -234,6 +234,22 @@ def test_a_clip_that_cannot_be_drawn_and_one_of_another_size_leave_the_others_al
   chex.assert_shape(b.images, (1, 2 * SIZE, 2 * SIZE, 3))
 
 
+def test_the_other_domain_is_drawn_whole_by_weights_that_learnt_it(weights, tmp_path):
+  with pytest.raises(InputError, match="know the studio's pictures only; train with config.data.other_path"):
+    TalkingPortraitRenderer(weights, domain="other")
+  with pytest.raises(InputError, match="config.portrait.domain='toon': unknown .there are: studio, other."):
+    TalkingPortraitRenderer(weights, domain="toon")
+  two = small()
+  codes = np.random.default_rng(0).normal(0, 0.1, (two.module.num_ws, two.module.w_dim)).astype(np.float32)
+  variables = {**two.variables, "params": {**two.variables["params"], "domain": {"codes": codes}}}
+  tp.save(tmp_path / "two.safetensors", dataclasses.replace(two, variables=variables))
+  drawn = TalkingPortraitRenderer(str(tmp_path / "two.safetensors"), devices=2, domain="other")
+  scenes = [dataclasses.replace(SCENE, background=name) for name in ("plain", "garden")]
+  shown = [next(drawn.render(motion(jawOpen=[0.0]), sample_person(1), scene, seed=1)) for scene in scenes]
+  np.testing.assert_array_equal(shown[0].images, shown[1].images)  # the network's own background
+  assert np.isfinite(shown[0].labels["lm_error"]).all()
+
+
 @pytest.mark.slow
 def test_eight_devices_draw_what_two_do(weights, renderer):
   wide = TalkingPortraitRenderer(weights, devices=8)
