@@ -16,6 +16,8 @@ picture, the exact toon of every condition is known, and stands beside what is d
 - control: what a reader finds that was taught for this judgement alone, on labelled toons and studio pictures of the
   run's studio people (half and half): head pose, opening of mouth and lids, landmarks in percent of the distance of the
   eyes. On exact pictures it tells how good the reader is.
+- detected: the same of mouth, lids and landmarks by a detector that saw neither domain (`portrait_detector`; needs
+  ``pip install ai-edge-litert`` and ``JAXTALK_MEDIAPIPE_WHEEL``), on every second picture.
 - ``ablation`` is another run's file, such as one with ``--config.loss.control_weight=0``.
 """
 
@@ -24,19 +26,22 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import studio_detector
 import toon_pictures
 from PIL import Image
+from portrait_detector import SAME_POINT, PortraitDetector
 from studio_detector import crop
 
 from jaxtalk import runtime
 from jaxtalk.data.portraits import PER_PERSON, PortraitSet
-from jaxtalk.metrics import extractors, image_quality
+from jaxtalk.metrics import extractors, face_points, image_quality
 from jaxtalk.motion.rotations import matrix_from_ypr
 from jaxtalk.studio.face_crop import face_crop
 from jaxtalk.systems import portrait_conditions as pc
@@ -212,6 +217,7 @@ def judge(args: argparse.Namespace) -> dict:
     "studio_to_exact_studio": levels(own[..., :3], studio[..., :3], matte),
     "studio_to_exact_other": levels(own[..., :3], exact, matte),
   }
+  out["detected"] = detected(held, sets)
   if args.reader_steps:
     out["control"] = _control(args, portrait, held, sets)
   if args.sheet:
@@ -220,6 +226,29 @@ def judge(args: argparse.Namespace) -> dict:
     "weights": portrait.facts["steps"], "resolution": size, "people": args.people, "others": args.others,
     "held_out_people": args.held_out, "reader_steps": args.reader_steps,
   }  # fmt: skip
+
+
+def detected(columns: Columns, sets: dict[str, np.ndarray], every: int = 2) -> dict:
+  """What an independent detector finds of what was asked for: r of mouth and lids, landmarks in % of the eyes."""
+  if reason := studio_detector.missing():
+    return {"skipped": reason}
+  detector, out = PortraitDetector(os.environ[studio_detector.ENVIRONMENT]), {}
+  for name, pictures in sets.items():
+    scale = pictures.shape[1] / SIZE
+    marks = ((columns["points"][::every, :70, :2].astype(np.float64)) + 0.5) * scale - 0.5
+    seen = detector.see(pictures[::every], marks)
+    gap = np.linalg.norm(marks[:, 62] - marks[:, 66], axis=1) / np.linalg.norm(marks[:, 27] - marks[:, 8], axis=1)
+    apart = np.linalg.norm(marks[:, 42:48].mean(1) - marks[:, 36:42].mean(1), axis=1)
+    exact = marks[:, [b for _, b in SAME_POINT]]
+    out[name] = {
+      "found": float(seen.found.mean()),
+      "mouth_r": face_points.correlation(seen.openings(), gap),
+      "lids_r": face_points.correlation(seen.lids, face_points.eye_aspect_ratio(marks)),
+      "points_percent": float(
+        np.mean(face_points.point_error(seen.same_points(), exact, np.full_like(apart, np.median(apart))))
+      ),
+    }
+  return out
 
 
 def _control(args: argparse.Namespace, portrait: tp.TalkingPortrait, held: Columns, sets: dict) -> dict:
