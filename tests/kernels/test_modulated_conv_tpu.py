@@ -96,7 +96,7 @@ def _compiled_stage(config, mesh, name):
     plan = Plan(StyleGAN2Task(config), mesh, seed=0)
     run = {stage.name: stage.run for stage in plan.task.stages()}[name]
     with jax.set_mesh(mesh):
-      # With least effort for speed: a fifth of the time, and what fits so fits with more.
+      # With least effort for speed: a quarter of the time or less, and what fits so should fit with more.
       quick = {"exec_time_optimization_effort": -1.0}
       return jax.jit(run, donate_argnums=0).lower(plan.state, plan.batch).compile(compiler_options=quick)
 
