@@ -39,13 +39,17 @@ from jax.experimental.layout import Format, Layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes, tpu
+from jaxtalk.kernels.resample import DEFAULT_TAPS, setup_filter
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ADVANTAGE = HERE.parent / "kernels" / "modulated_conv" / "advantage.json"
-DEVICES = {"v5e": "v5e:1x1", "v5p": "v5p:1x1x1", "v6e": "v6e:1x1"}
-KINDS = {"v5e": "TPU v5 lite", "v5p": "TPU v5", "v6e": "TPU v6 lite"}  # as JAX names them
-MATRIX_PRODUCTS = {"v5e": 4 * 128 * 128, "v5p": 4 * 128 * 128, "v6e": 2 * 256 * 256}  # a cycle
+DEVICES = {"v5e": "v5e:1x1", "v5p": "v5p:1x1x1", "v6e": "v6e:1x1", "tpu7x": "tpu7x:1x1x1"}
+KINDS = {"v5e": "TPU v5 lite", "v5p": "TPU v5", "v6e": "TPU v6 lite", "tpu7x": "TPU7x"}  # as JAX names them
+# A cycle, of bfloat16: four units on v5e, twice four on the two cores that JAX shows as one v5p; units of 256 by 256 on
+# v6e and tpu7x (a device is half a chip there), which take two rows a cycle.
+MATRIX_PRODUCTS = {"v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2, "tpu7x": 4 * 256**2}
+FILTER = setup_filter(DEFAULT_TAPS)
 
 
 def main() -> None:
@@ -83,12 +87,12 @@ def main() -> None:
 def refusal(layer: shapes.Layer, args) -> dict | None:
   """Why a TPU does this layer without the kernel, and the cycles that the kernel's products alone would take; or None.
 
-  Folding the filter into an up-convolution gives every output pixel nine taps of its own.
+  A filter that cannot be applied to sums gives every output pixel nine taps of its own.
   """
   inner = layer.size // layer.up
-  blocks = packing.blocks_for(layer.channels, layer.up, (inner, inner))
+  blocks = packing.blocks_for(layer.channels, layer.up, (inner, inner), FILTER)
   reason = tpu.limits(blocks, inner // blocks.inner[1], jnp.bfloat16)
-  products = args.batch * layer.products * layer.up**2
+  products = args.batch * layer.products * (1 if blocks.taps else layer.up**2)
   return {"refused": reason, "products_alone": products // MATRIX_PRODUCTS[args.device]} if reason else None
 
 
@@ -112,7 +116,7 @@ def one_device(topology: str) -> NamedSharding:
 
 def measure(layer: shapes.Layer, args, implementation: str) -> dict:
   """Compiles one layer and reads its schedules."""
-  blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2)
+  blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2, FILTER)
   packed = implementation == "pallas"
 
   def run(x, weight, styles, bias, noise, strength):

@@ -5,8 +5,8 @@ each fused operation and of each kernel. Counted once for every trip of the loop
 cycles of a run in which nothing ever waits for memory or for a unit that is still busy.
 
 Matrix products do wait: the scheduler of v5e issues products of sixteen rows every eleven or so cycles, while a
-128x128 unit needs sixteen. So besides bundles the rows that go through the busiest matrix unit are counted, and
-`Cost.cycles` of a loop is whichever of the two is larger.
+128x128 unit needs sixteen. So besides bundles the cycles that products keep the busiest matrix unit for are counted,
+and `Cost.cycles` of a loop is whichever of the two is larger.
 
     with dumped() as folder:
       compile_something()
@@ -28,11 +28,11 @@ from pathlib import Path
 
 _LINE = re.compile(r"^\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2})?\s*:\s*>*\s*(.*)$")
 _BRANCH = re.compile(r"sbr\.rel \(?(!?%p\d+_p\d+)?\)? ?target = \$region(\d+)")
-_EXIT = re.compile(r"scmp\.ge\.s32\.totalorder %s\w+, (\d+) /\* loop exit test")
+_EXIT = re.compile(r"(%p\w+) = scmp\.ge\.s32\.totalorder %s\w+, (\d+) /\* loop exit test")
 _START = re.compile(r"Start(?:/End empty)? region (\d+)")
 _PIPELINE = re.compile(r"scmp\.lt\.s32\.totalorder %s\w+, (\d+)")
-_PRODUCT = re.compile(r"vmatmul\.(\w+)\.[\w.]*mxu(\d)")
-_ROWS = {"bf16": 16, "f32": 8}  # of the left operand that one product takes
+_PRODUCT = re.compile(r"vmatmul\.(\w+)\.[\w.\[\]]*mxu(\d)")
+_ROWS = {"bf16": 16, "f32": 8}  # cycles of a product; on v6e and tpu7x ("mubr") sixteen rows of bfloat16 take eight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Cost:
 
   Attributes:
     bundles: cycles without a stall.
-    matrix_rows: rows through the busiest matrix unit, one a cycle.
+    matrix_rows: cycles that its products keep the busiest matrix unit for.
     cycles: the sum over loops of the larger of the two.
     spills: stores of registers that ran out.
   """
@@ -79,6 +79,9 @@ def cost(schedule: str) -> Cost:
 
   Loops are found by their branches back. What a pipelined loop does only after its first and before its last trips is
   counted so often; other branches are counted as if they were always taken, so the figures are bounds from above.
+
+  Raises:
+    ValueError: a loop whose number of trips is not in the schedule.
   """
   bundles = list(_bundles(schedule))
   starts = {int(r): at for at, text in bundles for r in _START.findall(text)}
@@ -103,13 +106,14 @@ def _bundles(schedule: str) -> Iterator[tuple[int, str]]:
 
 def _loops(bundles: list[tuple[int, str]], starts: dict[int, int]) -> Iterator[tuple[int, int, int]]:
   """(first bundle, last bundle, trips) of every loop."""
+  trips = {predicate: int(n) for _, text in bundles for predicate, n in _EXIT.findall(text)}
   for at, text in bundles:
-    for _, region in _BRANCH.findall(text):
+    for predicate, region in _BRANCH.findall(text):
       first = starts.get(int(region), at + 1)
       if first <= at:
-        inside = " ".join(t for a, t in bundles if max(first, at - 60) <= a <= at)
-        tests = _EXIT.findall(inside)
-        yield first, at, int(tests[-1]) if tests else 1
+        if predicate.lstrip("!") not in trips:
+          raise ValueError("a loop of the schedule does not say how often it runs")
+        yield first, at, trips[predicate.lstrip("!")]
 
 
 def _pipelined(bundles, starts: dict[int, int], loops) -> Iterator[tuple[int, int, int]]:

@@ -58,7 +58,7 @@ def refusal_on_tpu(x: jax.Array, weight: jax.Array, settings: Settings) -> str |
 
 
 def _blocks(x: jax.Array, weight: jax.Array, settings: Settings) -> packing.Blocks:
-  return packing.blocks_for((weight.shape[2], weight.shape[3]), settings.up, (x.shape[1], x.shape[2]))
+  return packing.blocks_for((weight.shape[2], weight.shape[3]), settings.up, (x.shape[1], x.shape[2]), settings.filter)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -92,14 +92,12 @@ def _forward(settings: Settings, x, weight, styles, bias, noise) -> jax.Array:
 def _kernel(settings: Settings, interpret: bool, x, weight, styles, bias, noise) -> jax.Array:
   blocks = _blocks(x, weight, settings)
   scales = reference.demodulation(weight, styles) if settings.demodulate else jnp.ones((x.shape[0], weight.shape[3]))
-  kernel = packing.block_kernel(weight, settings.filter, blocks)
-  pixels, copies = blocks.inner[0] * blocks.inner[1], kernel.shape[2] // weight.shape[3]
   y = tpu.conv_blocks(
     packing.pack(x, blocks.inner),
-    kernel,
-    jnp.tile(styles, (1, pixels)),
-    jnp.tile(scales * settings.gain, (1, copies)),
-    jnp.tile(bias * settings.gain, copies)[None],
+    packing.block_kernel(weight, settings.filter, blocks),
+    styles,
+    scales * settings.gain,
+    bias * settings.gain,
     None if noise is None else noise * settings.gain,
     blocks=blocks,
     epilogue=tpu.Epilogue(settings.slope, settings.clamp),

@@ -7,18 +7,22 @@ not collide, and are merged into one vector. So a block of 2x2 pixels of 32 chan
 128x128 (own, beside, above and below, corners) where one pixel at a time would take nine that fill a quarter of the
 rows and a quarter of the columns each.
 
-Upsampling by two is folded in: the kernel and the FIR filter together give each of the 2x2 output pixels of an input
-pixel nine taps of its own (Karras et al. 2020, appendix B, in polyphase form).
+Upsampling by two comes with a FIR filter, in one of two forms. In the kernel: both together give each of the 2x2 output
+pixels of an input pixel nine taps of its own (Karras et al. 2020, appendix B, in polyphase form), four times the
+products of a transposed convolution. Or on sums: a transposed convolution makes even and odd rows (and columns, where
+an output block is one pixel), and the filter's four taps are applied to those, which takes no products.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 LANES = 128
 
@@ -32,12 +36,15 @@ class Blocks:
     inner: rows and columns of pixels in an input block.
     outer: the same of an output block.
     channels: of a pixel, in and out.
+    taps: outer and inner tap, along one axis, of a symmetric filter of four that is applied to sums; None where the
+      filter, if there is one, is in the kernel.
   """
 
   up: int
   inner: tuple[int, int]
   outer: tuple[int, int]
   channels: tuple[int, int]
+  taps: tuple[float, float] | None = None
 
   @property
   def region(self) -> tuple[int, int]:
@@ -53,13 +60,38 @@ class Blocks:
 
   @property
   def sources(self) -> tuple[tuple[int, int], ...]:
-    """Vectors that are multiplied, as (vertical, horizontal) kinds; see `pixels`."""
+    """Vectors that are multiplied, as (vertical, horizontal) kinds; see `pixels`.
+
+    With ``taps``, vertical kinds are the kernel's rows 0, 2 and 1: the first two make even rows, the last makes odd
+    ones. The only horizontal kind is then 1, the own block, where columns are kept apart.
+    """
     vertical, horizontal = (range(3 if n == 1 else 2) for n in self.inner)
+    if self.taps:
+      return tuple(itertools.product((0, 2, 1), range(1, 2) if self.apart else horizontal))
     return tuple(itertools.product(vertical, horizontal))
 
+  @property
+  def apart(self) -> bool:
+    """Whether the filter is applied to sums along rows too: one for each column of the kernel."""
+    return self.taps is not None and self.outer == (1, 1)
 
-def blocks_for(channels: tuple[int, int], up: int, size: tuple[int, int]) -> Blocks:
-  """Blocks that fill the lanes where the image's size (height, width) allows it, else single pixels."""
+  @property
+  def sums(self) -> int:
+    """Numbers that the products of an input block give, for each of its output channels; see `block_kernel`."""
+    if self.taps:
+      return 3 if self.apart else 2 * self.inner[1]
+    return math.prod(self.region) * math.prod(self.outer)
+
+
+def blocks_for(channels: tuple[int, int], up: int, size: tuple[int, int], f: np.ndarray | None = None) -> Blocks:
+  """Blocks that fill the lanes where the image's size (height, width) allows it, else single pixels.
+
+  Args:
+    channels: in and out.
+    up: 1 or 2.
+    size: of the input.
+    f: the filter of the upsampling, two-dimensional; where it allows that, it is applied to sums.
+  """
   inner = outer = (1, 1)
   wanted = _block_of(channels[0])
   if all(n % b == 0 for n, b in zip(size, wanted, strict=True)):
@@ -69,7 +101,17 @@ def blocks_for(channels: tuple[int, int], up: int, size: tuple[int, int]) -> Blo
   wanted = _block_of(channels[1])
   if all(2 * a % b == 0 and 2 * n % b == 0 for n, a, b in zip(size, inner, wanted, strict=True)):
     outer = wanted
-  return Blocks(2, inner, outer, channels)
+  return Blocks(2, inner, outer, channels, _taps(f) if inner[0] == 1 and f is not None else None)
+
+
+def _taps(f: np.ndarray) -> tuple[float, float] | None:
+  """Taps (a, b) along one axis of a filter that is the outer product of (a, b, b, a) with itself, times the gain."""
+  if f.shape != (4, 4) or f[1, 1] <= 0:
+    return None
+  b = 2 * float(np.sqrt(f[1, 1]))
+  a = b * float(f[0, 1] / f[1, 1])
+  line = np.array([a, b, b, a]) / 2
+  return (a, b) if np.allclose(np.outer(line, line), f, rtol=0, atol=1e-7 * abs(f).max()) else None
 
 
 def _block_of(channels: int) -> tuple[int, int]:
@@ -105,50 +147,81 @@ def pixels(kind: int, size: int) -> list[int | None]:
 
 
 def block_kernel(weight: jax.Array, f: np.ndarray | None, blocks: Blocks) -> jax.Array:
-  """Kernel (3, 3, I, O) as matrices (sources, input lanes, output lanes of the whole region), region by row, column.
+  """Kernel (3, 3, I, O) as matrices (sources, input lanes, sums * O).
+
+  Columns are ordered (region row, region column, row, column, channel); with the filter on sums (column, channel), or,
+  where columns are kept apart, (kernel column, channel).
 
   Args:
     weight: correlated with where ``up`` is 1, convolved with otherwise, as in `modulated_conv`.
     f: the FIR filter (taps, taps) of the upsampling; at most four taps.
     blocks: the plan.
   """
-  taps = weight if blocks.up == 1 else _with_filter(weight, f)
-  size = taps.shape[0]
-  flat = jnp.concatenate([taps.reshape(size * size, *taps.shape[2:]), jnp.zeros((1, *taps.shape[2:]), taps.dtype)])
-  index = _tap_index(blocks, size)  # (sources, input pixels, output pixels)
-  w = jnp.transpose(flat[index], (0, 1, 3, 2, 4))  # (S, P, I, Q, O)
+  if blocks.taps:
+    return _row_kernel(weight, blocks.taps, blocks)
+  if blocks.up == 1 and blocks.inner == (1, 1):
+    return weight.reshape(9, *weight.shape[2:])
+  w = jnp.einsum("spqyx,yxio->spiqo", _coefficients(f, blocks), weight, precision=lax.Precision.HIGHEST)
   s, p, i, q, o = w.shape
   return w.reshape(s, p * i, q * o)
 
 
-def _with_filter(weight: jax.Array, f: np.ndarray | None) -> jax.Array:
-  """Kernel (6, 6, I, O) of which output pixel y takes tap y - 2x + 2 of input pixel x."""
-  f = np.ones((1, 1), np.float32) if f is None else np.asarray(f)
-  f = np.outer(f, f) if f.ndim == 1 else f
-  # The transposed convolution puts input x at 2x..2x+2; the filter's first tap sits where upsampling centres it.
-  before = [(n + 1) // 2 for n in f.shape]
-  taps = jnp.zeros((6, 6, *weight.shape[2:]), jnp.float32)
-  for (a, b), gain in np.ndenumerate(f * 4.0):
-    y, x = 2 + a - before[0], 2 + b - before[1]
-    taps = taps.at[y : y + 3, x : x + 3].add(weight * np.float32(gain))
+def _row_kernel(weight: jax.Array, taps: tuple[float, float], blocks: Blocks) -> jax.Array:
+  """The same where the filter is applied to sums, divided by its inner tap along each axis that sums run along."""
+  (outer, inner), q, (i, o) = taps, blocks.inner[1], blocks.channels
+  rows = jnp.stack([weight[v] for v in (0, 2, 1)]) * np.float32(inner)  # (3, 3, I, O); a TPU gathers slowly
+  if blocks.apart:
+    return jnp.moveaxis(rows, 1, 2).reshape(3, i, 3 * o) * np.float32(inner)
+  line = _with_filter(np.array([outer, inner, inner, outer]))
+  kinds = 3 if q == 1 else 2
+  c = np.zeros((kinds, q, 2 * q, 3), np.float32)
+  for k in range(kinds):
+    for at, column in enumerate(pixels(k, q)):
+      for x in range(2 * q):
+        if column is not None and 0 <= x - 2 * column + 2 < 6:
+          c[k, at, x] = line[x - 2 * column + 2]
+  w = jnp.einsum("kcyx,vxio->vkciyo", c, rows, precision=lax.Precision.HIGHEST)
+  return w.reshape(3 * kinds, q * i, 2 * q * o)
+
+
+def _with_filter(f: np.ndarray) -> np.ndarray:
+  """(6, 3): tap y - 2x + 2, from input pixel x to output pixel y, by tap of the kernel; along one axis.
+
+  The transposed convolution puts input x at 2x..2x+2; the filter's first tap sits where upsampling centres it.
+  """
+  taps, before = np.zeros((6, 3)), len(f) // 2
+  for a, gain in enumerate(f):
+    for k in range(3):
+      taps[2 + a - before + k, k] += gain
   return taps
 
 
-def _tap_index(blocks: Blocks, size: int) -> np.ndarray:
-  """Which tap leads from each input pixel of each source to each output pixel; the last index is a zero."""
+def _coefficients(f: np.ndarray | None, blocks: Blocks) -> np.ndarray:
+  """How much of each tap of the kernel leads from each input pixel of each source to each output pixel of the region.
+
+  (sources, input pixels, output pixels, 3, 3) float32.
+  """
   (p, q), (r, s), region, up = blocks.inner, blocks.outer, blocks.region, blocks.up
+  taps = np.einsum("ay,bx->abyx", np.eye(3), np.eye(3)) if up == 1 else _with_filters(f)
   outputs = [
     (a * r + y, b * s + x) for a, b, y, x in itertools.product(range(region[0]), range(region[1]), range(r), range(s))
   ]
-  offset = 1 if up == 1 else 2
-  index = np.full((len(blocks.sources), p * q, len(outputs)), size * size)
+  c = np.zeros((len(blocks.sources), p * q, len(outputs), 3, 3), np.float32)
   for k, (vertical, horizontal) in enumerate(blocks.sources):
     for i, (row, column) in enumerate(itertools.product(pixels(vertical, p), pixels(horizontal, q))):
       if row is None or column is None:
         continue
       for j, (y, x) in enumerate(outputs):
         # Correlation reads tap x_in - x_out + 1, the transposed convolution x_out - 2 x_in + 2.
-        dy, dx = (row - y, column - x) if up == 1 else (y - 2 * row, x - 2 * column)
-        if 0 <= dy + offset < size and 0 <= dx + offset < size:
-          index[k, i, j] = (dy + offset) * size + dx + offset
-  return index
+        dy, dx = (row - y + 1, column - x + 1) if up == 1 else (y - 2 * row + 2, x - 2 * column + 2)
+        if 0 <= dy < len(taps) and 0 <= dx < len(taps):
+          c[k, i, j] = taps[dy, dx]
+  return c
+
+
+def _with_filters(f: np.ndarray | None) -> np.ndarray:
+  """`_with_filter` along both axes, for filters that need not factor: (6, 6, 3, 3)."""
+  f = np.ones((1, 1)) if f is None else np.asarray(f, np.float64)
+  f = np.outer(f, f) if f.ndim == 1 else f
+  lines = [np.stack([_with_filter(one) for one in np.eye(n)]) for n in f.shape]
+  return np.einsum("mn,may,nbx->abyx", f * 4, *lines)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxtalk.kernels import resample
 from jaxtalk.kernels.modulated_conv import choice, modulated_conv, packing, tiles
 
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -69,6 +70,39 @@ def test_every_packing_is_met():
   met = {packing.blocks_for((i, o), up, (h, w)).inner for _, h, w, i, o, up in LAYERS.values()}
   assert met == {(1, 1), (1, 2), (2, 2), (2, 4)}
   assert packing.blocks_for((32, 32), 1, (5, 4)).inner == (1, 1)  # an odd height is not packed
+
+
+FILTERS = {
+  "usual": [1, 3, 3, 1],
+  "flat": [1, 1, 1, 1],
+  "bent": [-1, 4, 4, -1],
+  "lopsided": [1, 2, 3, 4],
+  "hollow": [1, 0, 0, 1],
+  "short": [1, 1],
+  "diagonal": np.eye(4) / 4,
+  "none": None,
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("layer", ["up", "up to pairs"])
+def test_filters(name, layer):
+  """Symmetric ones of four taps that factor are applied to sums, the others are put into the kernel."""
+  args = _inputs(*LAYERS[layer])
+  settings = {"up": 2, "resample_filter": FILTERS[name], "noise": args[4], "bias": args[3]}
+  y = [jit(functools.partial(modulated_conv, implementation=i, **settings))(*args[:3]) for i in ("pallas", "grouped")]
+  assert _error(*y) < 2e-6
+
+
+def test_which_filters_are_applied_to_sums():
+  on_sums = []
+  for name, taps in FILTERS.items():
+    f = resample.setup_filter(taps, normalize=np.ndim(taps) < 2)
+    on_sums += [name] if packing.blocks_for((8, 8), 2, (4, 4), np.outer(f, f) if f.ndim == 1 else f).taps else []
+  assert on_sums == ["usual", "flat", "bent"]
+  f = resample.setup_filter(FILTERS["usual"])
+  assert packing.blocks_for((64, 32), 2, (4, 4), f).taps == pytest.approx((0.25, 0.75))
+  assert packing.blocks_for((32, 16), 2, (4, 4), f).taps is None  # two rows of pixels in a block
 
 
 @pytest.mark.parametrize("name", ["squares", "up to squares"])
