@@ -1,20 +1,22 @@
 """What the fused TPU kernel of the modulated convolution is worth, from the compiler's own schedules: no TPU needed.
 
 Every layer of the 256, 512 and 1024 px generators, as the generator runs it (scale, convolve, demodulate, noise, bias,
-leaky ReLU, clamp; bfloat16), is compiled ahead of time for a TPU twice: XLA's graph, and the kernel. The final
-schedules are read (see tpu_schedule.py) and written to results/modulated_conv_tpu_v5e.json (or what the device is) and,
-as ratios, to kernels/modulated_conv/advantage.json, by which ``implementation="auto"`` chooses.
+leaky ReLU, clamp; bfloat16), is compiled ahead of time for a TPU twice: XLA's graph, and the kernel. Where training is
+meant it is the layer and what its gradient sends back to image, weight, style, bias and strength of the noise. The
+final schedules are read (see tpu_schedule.py) and written to results/modulated_conv_tpu_v5e.json (or what the device
+is) and, as ratios, to kernels/modulated_conv/advantage.json, by which ``implementation="auto"`` chooses.
 
 XLA is given the layouts that it likes best for input and output. The kernel is given blocks of pixels, as the layer
 before it leaves them.
 
   pip install "jax[tpu]"   # only for its compiler
   python benchmarks/modulated_conv_tpu_static.py
+  python benchmarks/modulated_conv_tpu_static.py --training
   python benchmarks/modulated_conv_tpu_static.py --only 16:512-512   # one layer, to try it out
-  python benchmarks/modulated_conv_tpu_static.py --report            # the table of what is there
+  python benchmarks/modulated_conv_tpu_static.py --report            # the tables of what is there
 
 Each compilation has a process of its own and ``--minutes`` of time; one that does not finish is written down as
-unfinished. Layers that the result file has already are not compiled again (an hour on two cores; ``--again NAME``).
+unfinished. Layers that the result file has already are not compiled again (``--again NAME``).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from jax.experimental import topologies
 from jax.experimental.layout import Format, Layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxtalk.kernels.modulated_conv import modulated_conv, packing, shapes, tpu
+from jaxtalk.kernels.modulated_conv import choice, modulated_conv, packing, shapes, tpu
 from jaxtalk.kernels.resample import DEFAULT_TAPS, setup_filter
 
 HERE = Path(__file__).parent
@@ -60,28 +62,34 @@ def main() -> None:
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--device", choices=DEVICES, default="v5e")
   parser.add_argument("--implementations", nargs="+", default=["pallas", "xla"])
+  parser.add_argument("--training", action="store_true", help="with the gradient")
   parser.add_argument("--minutes", type=float, default=15)
   parser.add_argument("--report", action="store_true", help="compile nothing: the table of what is there")
   parser.add_argument("--child", help=argparse.SUPPRESS)
   args = parser.parse_args()
   layers = {layer.name: layer for r in args.resolutions for layer in shapes.layers(r)}
   if args.child:
-    print(json.dumps(measure(layers[args.child], args, args.implementations[0])))
+    print(json.dumps(measure(layers[args.child], args)))
     return
   kept = RESULTS / f"modulated_conv_tpu_{args.device}.json"
   results = json.loads(kept.read_text()) if kept.exists() else {"layers": {}}
   results |= {"device": f"TPU {args.device}", "batch": args.batch, "dtype": "bfloat16"}
   for name in () if args.report else sorted(args.only or layers, key=lambda name: layers[name].products):
     for implementation in args.implementations:
-      entry = results["layers"].setdefault(name, {})
-      if implementation not in entry or name in args.again:
+      entry, form = results["layers"].setdefault(name, {}), form_of(implementation, args.training)
+      if form not in entry or name in args.again:
         refused = refusal(layers[name], args) if implementation == "pallas" else None
-        entry[implementation] = refused or in_a_process(name, args, implementation)
-        print(name, implementation, entry[implementation], file=sys.stderr, flush=True)
+        entry[form] = refused or in_a_process(name, args, implementation)
+        print(name, form, entry[form], file=sys.stderr, flush=True)
         kept.write_text(json.dumps(results, indent=1) + "\n")
-  print(report(results, args.resolutions))
+  print(report(results, args.resolutions, training=False), report(results, args.resolutions, training=True), sep="\n\n")
   table = json.loads(ADVANTAGE.read_text()) | {KINDS[args.device]: ratios(results)}
   ADVANTAGE.write_text(json.dumps(table, indent=2) + "\n")
+
+
+def form_of(implementation: str, training: bool) -> str:
+  """What a compiled program is called in the results."""
+  return f"{implementation}_training" if training else implementation
 
 
 def refusal(layer: shapes.Layer, args) -> dict | None:
@@ -99,11 +107,13 @@ def refusal(layer: shapes.Layer, args) -> dict | None:
 def in_a_process(name: str, args, implementation: str) -> dict:
   """`measure` in a process that can be stopped when its time is up: the compiler itself cannot."""
   command = [sys.executable, __file__, "--child", name, "--implementations", implementation]
-  command += ["--batch", str(args.batch), "--device", args.device]
+  command += ["--batch", str(args.batch), "--device", args.device] + ["--training"] * args.training
   try:
-    child = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=60 * args.minutes)
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60 * args.minutes)
   except subprocess.TimeoutExpired:
     return {"unfinished": f"compiling took more than {args.minutes:g} minutes"}
+  if child.returncode:
+    return {"unfinished": f"the compiler or the reader of its schedules ended with {child.returncode}"}
   return json.loads(child.stdout.splitlines()[-1])
 
 
@@ -114,8 +124,9 @@ def one_device(topology: str) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def measure(layer: shapes.Layer, args, implementation: str) -> dict:
+def measure(layer: shapes.Layer, args) -> dict:
   """Compiles one layer and reads its schedules."""
+  (implementation,), passes = args.implementations, 3 if args.training else 1
   blocks = packing.blocks_for(layer.channels, layer.up, (layer.size // layer.up,) * 2, FILTER)
   packed = implementation == "pallas"
 
@@ -126,17 +137,25 @@ def measure(layer: shapes.Layer, args, implementation: str) -> dict:
     y = modulated_conv(x, weight, styles, implementation=implementation, **settings)
     return packing.pack(y, blocks.outer) if packed else y
 
+  def run_and_pull(g, x, weight, styles, bias, noise, strength):
+    y, pull = jax.vjp(lambda x, w, s, b, k: run(x, w, s, b, noise, k), x, weight, styles, bias, strength)
+    return y, pull(g)
+
   (i, o), inner, n = layer.channels, layer.size // layer.up, args.batch
-  shape = n, inner, inner, i
+  images = [(n, inner, inner, i)]
+  if args.training:
+    images.insert(0, (n, layer.size, layer.size, o))
   if packed:
-    shape = jax.eval_shape(lambda x: packing.pack(x, blocks.inner), jax.ShapeDtypeStruct(shape, jnp.bfloat16)).shape
-  inputs = [jax.ShapeDtypeStruct(shape, jnp.bfloat16)]
+    images = [blocked(s, b) for s, b in zip(images, (blocks.outer, blocks.inner)[-len(images) :], strict=True)]
+  inputs = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in images]
   inputs += [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((3, 3, i, o), (n, i), (o,), (layer.size,) * 2, ())]
   with tpu_schedule.dumped() as folder:
     sharding = one_device(DEVICES[args.device])
     image = sharding if packed else Format(Layout.AUTO, sharding)
     with jax.set_mesh(sharding.mesh):  # which says for what device the kernel's tiles are looked up
-      program = jax.jit(run, in_shardings=[image] + [sharding] * 5, out_shardings=image).lower(*inputs)
+      of = {"in_shardings": [image] * len(images) + [sharding] * 5}
+      of["out_shardings"] = (image, (image, *[sharding] * 4)) if args.training else image
+      program = jax.jit(run_and_pull if args.training else run, **of).lower(*inputs)
     assert not packed or "tpu_custom_call" in program.as_text()
     start = time.process_time()
     compiled = program.compile()
@@ -144,47 +163,62 @@ def measure(layer: shapes.Layer, args, implementation: str) -> dict:
     operations = tpu_schedule.read(folder)
   return {
     **dataclasses.asdict(sum(operations.values(), tpu_schedule.Cost())),
-    "full": round(n * layer.products / MATRIX_PRODUCTS[args.device] / sum(c.cycles for c in operations.values()), 3),
-    "bytes": least_bytes(layer, n) if packed else int(compiled.cost_analysis()["bytes accessed"]),
+    "full": round(
+      passes * n * layer.products / MATRIX_PRODUCTS[args.device] / sum(c.cycles for c in operations.values()), 3
+    ),
+    "bytes": least_bytes(layer, n, args.training) if packed else int(compiled.cost_analysis()["bytes accessed"]),
     "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
     "compiler_cpu_seconds": round(compiling, 1),
   }
 
 
-def least_bytes(layer: shapes.Layer, batch: int) -> int:
-  """Image in, image out, kernel, noise: what a fused layer moves, in bytes, halo rows left out."""
+def blocked(shape: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ...]:
+  return jax.eval_shape(lambda x: packing.pack(x, block), jax.ShapeDtypeStruct(shape, jnp.bfloat16)).shape
+
+
+def least_bytes(layer: shapes.Layer, batch: int, training: bool) -> int:
+  """What a fused layer moves, in bytes, halo rows left out: image in, image out, kernel, noise.
+
+  In training also, by the three kernels of the gradient and the step before them: the result and its cotangent in, the
+  product of both out and in twice, the image in, its cotangent out, every sample's kernel's cotangent out.
+  """
   (i, o), inner = layer.channels, layer.size // layer.up
-  return 2 * batch * (inner**2 * i + layer.size**2 * o) + 2 * 9 * layer.up**2 * i * o + 4 * layer.size**2
+  image, result = (2 * batch * size**2 * channels for size, channels in ((inner, i), (layer.size, o)))
+  kernel, noise = 2 * 9 * i * o, 4 * layer.size**2
+  drawing = image + result + kernel + noise
+  return drawing + (5 * result + 2 * image + kernel + 2 * batch * kernel if training else 0)
 
 
 def ratios(results: dict) -> dict[str, float]:
   """Cycles of the kernel over those of XLA by layer, where both were compiled."""
   found = {}
-  for name, entry in results["layers"].items():
-    if all("cycles" in entry.get(k, {}) for k in ("pallas", "xla")):
-      found[f"{name}:bfloat16"] = round(entry["pallas"]["cycles"] / entry["xla"]["cycles"], 3)
+  for training, ending in ((False, ""), (True, choice.TRAINING)):
+    for name, entry in results["layers"].items():
+      x, k = (entry.get(form_of(i, training), {}) for i in ("xla", "pallas"))
+      if "cycles" in x and "cycles" in k:
+        found[f"{name}:bfloat16{ending}"] = round(k["cycles"] / x["cycles"], 3)
   return found
 
 
-def report(results: dict, resolutions: list[int]) -> str:
+def report(results: dict, resolutions: list[int], training: bool) -> str:
   """A table of the layers, and sums of each configuration with the kernel only where it is ahead."""
-  lines = [f"{'layer':<18}{'XLA cycles':>12}{'kernel':>12}{'ratio':>8}{'full':>14}{'spills':>16}"]
-  for name, entry in results["layers"].items():
-    x, k = entry.get("xla", {}), entry.get("pallas", {})
+  title = "forward and backward" if training else "forward"
+  lines = [f"{title:<22}{'XLA cycles':>12}{'kernel':>12}{'ratio':>8}{'full':>14}{'spills':>18}"]
+  both = {n: [e.get(form_of(i, training), {}) for i in ("xla", "pallas")] for n, e in results["layers"].items()}
+  for name, (x, k) in both.items():
     if "cycles" in x and "cycles" in k:
       full, spills = f"{x['full']:.2f} {k['full']:.2f}", f"{x['spills']} {k['spills']}"
       ratio = k["cycles"] / x["cycles"]
-      lines.append(f"{name:<18}{x['cycles']:>12}{k['cycles']:>12}{ratio:>8.2f}{full:>14}{spills:>16}")
+      lines.append(f"{name:<22}{x['cycles']:>12}{k['cycles']:>12}{ratio:>8.2f}{full:>14}{spills:>18}")
     elif "cycles" in x:
       why = k.get("refused") or k.get("unfinished") or "not compiled yet"
       least = f", products alone {k['products_alone']}" if "products_alone" in k else ""
-      lines.append(f"{name:<18}{x['cycles']:>12}    {why}{least}")
+      lines.append(f"{name:<22}{x['cycles']:>12}    {why}{least}")
   for resolution in resolutions:
-    entries = [results["layers"].get(layer.name, {}) for layer in shapes.layers(resolution)]
-    known = [e for e in entries if "cycles" in e.get("xla", {})]
-    xla = sum(e["xla"]["cycles"] for e in known)
-    best = sum(min(e["xla"]["cycles"], e.get("pallas", {}).get("cycles", sys.maxsize)) for e in known)
+    entries = [both.get(layer.name, ({}, {})) for layer in shapes.layers(resolution)]
+    known = [(x["cycles"], k.get("cycles", sys.maxsize)) for x, k in entries if "cycles" in x]
     if known:
+      xla, best = sum(x for x, _ in known), sum(map(min, known))
       lines.append(f"{resolution} px: {len(known)} of {len(entries)} layers, {best} / {xla} = {best / xla:.2f}")
   return "\n".join(lines)
 

@@ -55,7 +55,7 @@ def modulated_conv(
     clamp: limit of the result; None is no limit.
     implementation: "xla" scales input and output channels around one shared convolution; "grouped" is the reference;
       "pallas" is one fused kernel (run on the host where there is no TPU); "auto" is what `choice.choose` set, by
-      default the kernel on TPUs for layers where it is shown to be faster and no derivatives are taken, else "xla".
+      default the kernel on TPUs for layers where it is shown to be faster, with or without derivatives, else "xla".
 
   Returns:
     (N, H * up // down, W * up // down, O) in the dtype of ``x``.
@@ -88,8 +88,11 @@ def modulated_conv(
     def on_blocks(x, weight, styles, bias, _):
       return bias_act(fused.pointwise(x, weight, styles), bias, act=activation, gain=gain, clamp=clamp)
 
-    return on_blocks(*args) if wanted == "pallas" else _where_proven(on_blocks, by_xla, *args)
-  settings = fused.Settings(up, demodulate, _taps(f), _SLOPES.get(activation, 1.0), gain, clamp)
+    always = wanted == "pallas" or _worth_it(x, weight, up, training=True)
+    return on_blocks(*args) if always else _where_proven(on_blocks, by_xla, *args)
+  settings = fused.Settings(
+    up, demodulate, _taps(f), _SLOPES.get(activation, 1.0), gain, clamp, simulate=wanted == "pallas"
+  )
   reason = fused.refusal(x, weight, settings)
   if down != 1 or up > 2:
     reason = "resampling other than up by 2"
@@ -106,14 +109,14 @@ def modulated_conv(
     noise = None if noise is None else _plane(noise, x, up)
     return fused.layer(settings, x, weight.astype(jnp.float32), styles.astype(jnp.float32), bias, noise)
 
-  if wanted == "pallas":
+  if wanted == "pallas" or _worth_it(x, weight, up, training=True):
     return by_kernel(*args)
   return _where_proven(by_kernel, by_xla, *args)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _where_proven(on_tpu: Callable, by_xla: Callable, *args) -> jax.Array:
-  """The kernel on a TPU; XLA everywhere else and where derivatives are taken, which the table does not compare."""
+  """The kernel on a TPU; XLA everywhere else, and where derivatives are taken, if with them it is not shown ahead."""
   return lax.platform_dependent(*args, tpu=on_tpu, default=by_xla)
 
 
@@ -123,14 +126,14 @@ _where_proven.defvjp(
 )
 
 
-def _worth_it(x: jax.Array, weight: jax.Array, up: int) -> bool:
+def _worth_it(x: jax.Array, weight: jax.Array, up: int, training: bool = False) -> bool:
   """Whether the kernel is ahead; for a 1x1 convolution, whether it left the pixels that this one reads in blocks."""
   channels = weight.shape[2], weight.shape[3]
   if weight.shape[0] == 1:
     channels = channels[0], channels[0]
     if channels[0] >= LANES:
       return False
-  return choice.faster_on_tpu(x.shape[1], x.shape[2], channels, up, x.dtype.name)
+  return choice.faster_on_tpu(x.shape[1], x.shape[2], channels, up, x.dtype.name, training)
 
 
 def _taps(f: np.ndarray | None) -> tuple[tuple[float, ...], ...]:

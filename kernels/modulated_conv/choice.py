@@ -1,8 +1,8 @@
 """Which implementation of the modulated convolution runs where, and why.
 
 `auto` takes the kernel only where a comparison that is kept in ``advantage.json`` shows it ahead: device by device and
-layer by layer, from the compiler's own schedules for that TPU (see benchmarks/modulated_conv_tpu_static.py). Everything
-else is XLA's, and so is every device that the file does not name.
+layer by layer, with and without derivatives, from the compiler's own schedules for that TPU (see
+benchmarks/modulated_conv_tpu_static.py). Everything else is XLA's, and so is every device that the file does not name.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from jax.sharding import get_abstract_mesh
 
 Implementation = Literal["auto", "xla", "grouped", "pallas"]
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
+TRAINING = ":training"  # ends the name of a layer in the table where it stands with its gradient
 
 _chosen: Implementation = "auto"
 _said: set[str] = set()
 
 
 def advantage(device: str) -> dict[str, float]:
-  """Cycles of the kernel over those of XLA by layer (`layer_name`) on a kind of device, as JAX names it."""
+  """Cycles of the kernel over those of XLA by layer (`layer_name`) on a kind of device, as JAX names it.
+
+  With `TRAINING` at the end of its name, of the layer and its gradient together.
+  """
   return _table().get(device, {})
 
 
@@ -45,10 +49,12 @@ def layer_name(size: int, channels: tuple[int, int], up: int, dtype: str) -> str
   return f"{size_name(size, channels, up)}:{dtype}"
 
 
-def faster_on_tpu(height: int, width: int, channels: tuple[int, int], up: int, dtype: str) -> bool:
+def faster_on_tpu(
+  height: int, width: int, channels: tuple[int, int], up: int, dtype: str, training: bool = False
+) -> bool:
   """Whether the table shows the kernel ahead for this layer on the device at hand; what is not in it is XLA's."""
-  ratios = advantage(device_kind())
-  return height == width and ratios.get(layer_name(height * up, channels, up, dtype), 1.0) < 1.0
+  name = layer_name(height * up, channels, up, dtype) + (TRAINING if training else "")
+  return height == width and advantage(device_kind()).get(name, 1.0) < 1.0
 
 
 def device_kind() -> str:
@@ -90,8 +96,13 @@ def describe() -> str:
   if _chosen != "auto":
     return f"{_chosen} for every layer that it can do, as config.kernels.modulated_conv says"
   device = device_kind()
-  layers = ", ".join(name for name, ratio in advantage(device).items() if ratio < 1)
-  return f"auto on {device}: XLA" + (f"; drawing without derivatives, the fused kernel for {layers}" if layers else "")
+  proven = [name for name, ratio in advantage(device).items() if ratio < 1]
+  drawing = ", ".join(name for name in proven if not name.endswith(TRAINING))
+  training = ", ".join(name.removesuffix(TRAINING) for name in proven if name.endswith(TRAINING))
+  said = [f"auto on {device}: XLA"]
+  said += [f"without derivatives the fused kernel for {drawing}"] if drawing else []
+  said += [f"with derivatives for {training}"] if training else []
+  return "; ".join(said)
 
 
 def say_once(message: str) -> None:

@@ -1,8 +1,8 @@
-"""The fused layer with its derivatives: forward one kernel, backward plain JAX that can be differentiated again.
+"""The fused layer with its derivatives: forward one kernel, backward kernels too, or plain JAX; both differentiable.
 
-The backward pass keeps the layer's output, not its input to the activation: leaky ReLU with a gain can be undone, so
-neither the convolution nor its result is computed or stored a second time. R1 and path length differentiate the
-gradient once more; the output that is kept then carries derivatives through the kernel's own rule.
+The backward pass keeps the layer's output, not its input to the activation: where the output's sign tells the slope of
+a leaky ReLU, neither the convolution nor its result is computed or stored a second time. R1 and path length
+differentiate the gradient once more; the output that is kept then carries derivatives through the layer's own rule.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
 
-from jaxtalk.kernels.modulated_conv import choice, packing, reference, tiles, tpu
+from jaxtalk.kernels.modulated_conv import choice, linear, packing, reference, tpu
 from jaxtalk.kernels.resample import conv2d_resample
-
-BATCH_AXES = ("data", "fsdp")  # of a mesh; the batch is split over those that it has
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What is known when the layer is traced; ``taps`` is the FIR filter, row by row."""
+  """What is known of a layer when it is traced.
+
+  Attributes:
+    up: 1 or 2.
+    demodulate: as in `modulated_conv`.
+    taps: the FIR filter, row by row.
+    slope: of the leaky ReLU; 1 is linear.
+    gain, clamp: as in `modulated_conv`.
+    simulate: off a TPU, run the kernels in Pallas' interpreter instead of plain JAX.
+  """
 
   up: int
   demodulate: bool
@@ -32,10 +38,16 @@ class Settings:
   slope: float
   gain: float
   clamp: float | None
+  simulate: bool = True
 
   @property
   def filter(self) -> np.ndarray:
     return np.asarray(self.taps, np.float32)
+
+  def geometry(self, x: jax.Array, weight: jax.Array) -> linear.Geometry:
+    """Of a layer of images (N, H, W, I) and kernels (3, 3, I, O)."""
+    size, channels = (x.shape[1], x.shape[2]), (weight.shape[2], weight.shape[3])
+    return linear.Geometry(self.up, self.taps, size, channels, self.simulate)
 
 
 def refusal(x: jax.Array, weight: jax.Array, settings: Settings) -> str | None:
@@ -48,20 +60,11 @@ def refusal(x: jax.Array, weight: jax.Array, settings: Settings) -> str | None:
     return f"filters of {len(settings.taps)} taps"
   if settings.slope <= 0 or settings.gain <= 0:
     return "activations without an inverse"
+  if choice.device_kind().startswith("TPU"):
+    return settings.geometry(x, weight).refusal(x.dtype)
   return None
 
 
-def refusal_on_tpu(x: jax.Array, weight: jax.Array, settings: Settings) -> str | None:
-  """Why a TPU runs this layer as plain JAX although the kernel could do it elsewhere, or None."""
-  blocks = _blocks(x, weight, settings)
-  return tpu.limits(blocks, x.shape[2] // blocks.inner[1], x.dtype)
-
-
-def _blocks(x: jax.Array, weight: jax.Array, settings: Settings) -> packing.Blocks:
-  return packing.blocks_for((weight.shape[2], weight.shape[3]), settings.up, (x.shape[1], x.shape[2]), settings.filter)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def layer(
   settings: Settings, x: jax.Array, weight: jax.Array, styles: jax.Array, bias: jax.Array, noise: jax.Array | None
 ) -> jax.Array:
@@ -78,96 +81,73 @@ def layer(
   Returns:
     (N, H * up, W * up, O) in the dtype of ``x``.
   """
-  return _over_batch(functools.partial(_forward, settings), x, weight, styles, bias, noise)
-
-
-def _forward(settings: Settings, x, weight, styles, bias, noise) -> jax.Array:
-  args = (x, weight, styles, bias, noise)
-  on_tpu = functools.partial(_kernel, settings, False)
-  if refusal_on_tpu(x, weight, settings):
-    on_tpu = functools.partial(plain, settings)
-  return lax.platform_dependent(*args, tpu=on_tpu, default=functools.partial(_kernel, settings, True))
-
-
-def _kernel(settings: Settings, interpret: bool, x, weight, styles, bias, noise) -> jax.Array:
-  blocks = _blocks(x, weight, settings)
-  scales = reference.demodulation(weight, styles) if settings.demodulate else jnp.ones((x.shape[0], weight.shape[3]))
-  y = tpu.conv_blocks(
-    packing.pack(x, blocks.inner),
-    packing.block_kernel(weight, settings.filter, blocks),
-    styles,
-    scales * settings.gain,
-    bias * settings.gain,
-    None if noise is None else noise * settings.gain,
-    blocks=blocks,
-    epilogue=tpu.Epilogue(settings.slope, settings.clamp),
-    tile=tiles.lookup(choice.device_kind(), choice.size_name(x.shape[1] * settings.up, blocks.channels, settings.up)),
-    interpret=interpret,
+  geometry = settings.geometry(x, weight)
+  y = _fused(
+    settings, geometry, packing.pack(x, geometry.blocks.inner), *_scaled(settings, weight, styles, bias, noise)
   )
-  return packing.unpack(y, blocks.outer)
+  return packing.unpack(y, geometry.blocks.outer)
 
 
 def plain(settings: Settings, x, weight, styles, bias, noise) -> jax.Array:
   """The layer without a kernel; arguments as of `layer`."""
-  y = reference.scaled(x, weight, styles, settings.up, 1, settings.demodulate, settings.filter)
+  return _plain(settings, x, *_scaled(settings, weight, styles, bias, noise))
+
+
+def _scaled(settings: Settings, weight, styles, bias, noise):
+  """Weight, styles, and what is added to their sums, with demodulation and gain: the activation passes factors on."""
+  n, gain = len(styles), np.float32(settings.gain)
+  scales = reference.demodulation(weight, styles) if settings.demodulate else jnp.ones((n, weight.shape[3]))
+  return weight, styles, scales * gain, bias * gain, None if noise is None else noise * gain
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _fused(settings: Settings, geometry: linear.Geometry, x, weight, styles, scales, bias, noise) -> jax.Array:
+  """``clip(act(conv + noise + bias), -clamp, clamp)`` of blocks of pixels."""
+
+  def kernel(interpret, x, weight, styles, scales, bias, noise):
+    epilogue = tpu.Epilogue(settings.slope, settings.clamp)
+    how = {"blocks": geometry.blocks, "epilogue": epilogue, "tile": geometry.tile, "interpret": interpret}
+    return tpu.conv_blocks(x, linear.matrices(geometry, weight[None]), styles, scales, bias, noise, **how)
+
+  def by_xla(x, *rest):
+    x = packing.unpack(x, geometry.blocks.inner)
+    return packing.pack(_plain(settings, x, *rest), geometry.blocks.outer)
+
+  batched = (True, False, True, True, False, noise is not None and len(noise) == len(x) > 1)
+  return geometry.run(kernel, by_xla, batched, x, weight, styles, scales, bias, noise)
+
+
+def _plain(settings: Settings, x, weight, styles, scales, bias, noise) -> jax.Array:
+  x, up = x * styles[:, None, None, :].astype(x.dtype), settings.up
+  y = conv2d_resample(x, weight, settings.filter, up=up, padding=1, flip_weight=up == 1)
+  y = y * scales[:, None, None, :].astype(y.dtype)
   y = y if noise is None else y + noise[..., None].astype(y.dtype)
-  y = (y + bias.astype(y.dtype)[None, None, None]) * np.asarray(settings.gain, y.dtype)
+  y = y + bias.astype(y.dtype)[None, None, None]
   y = jnp.where(y > 0, y, y * settings.slope)
   return y if settings.clamp is None else jnp.clip(y, -settings.clamp, settings.clamp)
 
 
-def _layer_forward(settings: Settings, *args):
-  y = layer(settings, *args)
+def _fused_forward(settings: Settings, geometry: linear.Geometry, *args):
+  y = _fused(settings, geometry, *args)
   return y, (*args, y)
 
 
-def _layer_backward(settings: Settings, saved, g: jax.Array):
-  x, weight, styles, bias, noise, y = saved
-  f32 = jnp.float32
-  slope = jnp.where(y > 0, 1.0, settings.slope).astype(f32) * np.float32(settings.gain)
-  g = g.astype(f32) * slope
+def _fused_backward(settings: Settings, geometry: linear.Geometry, saved, g: jax.Array):
+  x, weight, styles, scales, bias, noise, y = saved
+  g = g.astype(jnp.float32) * jnp.where(y > 0, np.float32(1), np.float32(settings.slope))
   if settings.clamp is not None:
     g = jnp.where(jnp.abs(y) < settings.clamp, g, 0.0)
-  scales = reference.demodulation(weight, styles) if settings.demodulate else None
-
-  def linear(x, weight, styles):
-    x = x * styles[:, None, None, :].astype(x.dtype)
-    up = settings.up
-    return conv2d_resample(x, weight, settings.filter, up=up, padding=1, flip_weight=up == 1)
-
-  _, pull = jax.vjp(linear, x, weight, styles)
-  g_conv = g if scales is None else g * scales[:, None, None, :]
-  g_x, g_weight, g_styles = pull(g_conv.astype(x.dtype))
-  if scales is not None:
-    sums = y.astype(f32) / slope - bias[None, None, None, :]
-    sums = sums if noise is None else sums - noise[..., None]
-    g_scales = jnp.sum(g * sums, axis=(1, 2)) / scales
-    _, pull = jax.vjp(reference.demodulation, weight, styles)
-    more_weight, more_styles = pull(g_scales)
-    g_weight, g_styles = g_weight + more_weight, g_styles + more_styles
+  g_x, g_weight, g_styles, g_scales = linear.pull(geometry, x, (weight[None], styles, scales), g.astype(x.dtype))
+  g_bias = jnp.sum(jnp.sum(g, axis=(0, 1, 2)).reshape(-1, len(bias)), axis=0)
   g_noise = None
   if noise is not None:
-    g_noise = jnp.sum(g, axis=3)
-    g_noise = jnp.sum(g_noise, axis=0, keepdims=True) if noise.shape[0] == 1 else g_noise
-  return g_x, g_weight, g_styles, jnp.sum(g, axis=(0, 1, 2)), g_noise
+    over = g if len(noise) > 1 else jnp.sum(g, axis=0, keepdims=True)
+    ones = jnp.ones((len(over), len(bias), 1))
+    g_noise = _pointwise(over, ones, geometry.blocks.outer)[..., 0]
+  return g_x, g_weight[0], g_styles, g_scales, g_bias, g_noise
 
 
-layer.defvjp(_layer_forward, _layer_backward)
-
-
-def _over_batch(run, x, weight, styles, bias, noise):
-  """``run`` on every device's part of the batch: the compiler cannot split a kernel by itself."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1 or mesh.manual_axes:
-    return run(x, weight, styles, bias, noise)
-  axes: tuple[str, ...] = ()
-  for axis in BATCH_AXES:
-    if axis in mesh.axis_names and x.shape[0] % (mesh.shape[axis] * int(np.prod([mesh.shape[a] for a in axes]))) == 0:
-      axes += (axis,)
-  batch, whole = PartitionSpec(axes or None), PartitionSpec()
-  noise_spec = batch if noise is not None and noise.shape[0] == x.shape[0] > 1 else whole
-  run = jax.shard_map(run, in_specs=(batch, whole, batch, whole, noise_spec), out_specs=batch, check_vma=False)
-  return run(x, weight, styles, bias, noise)
+_fused.defvjp(_fused_forward, _fused_backward)
 
 
 def pointwise(x: jax.Array, weight: jax.Array, styles: jax.Array) -> jax.Array:
@@ -181,15 +161,18 @@ def pointwise(x: jax.Array, weight: jax.Array, styles: jax.Array) -> jax.Array:
   Returns:
     (N, H, W, O) in the dtype of ``x``.
   """
-  channels = weight.shape[2], weight.shape[3]
-  block = packing.blocks_for((channels[0], channels[0]), 1, (x.shape[1], x.shape[2])).inner
-  blocks, (p, q), highest = packing.pack(x, block), block, lax.Precision.HIGHEST
-  (n, h, w, _), pixels = blocks.shape, p * q
-  kernel = weight[0, 0][None] * styles[:, :, None]
-  kernel = jnp.einsum("ab,nio->naibo", jnp.eye(pixels), kernel).reshape(n, -1, p, q, channels[1]).astype(x.dtype)
-  y = jnp.einsum("nhwi,niabo->nohabw", blocks, kernel, precision=highest)
+  size, channels = (x.shape[1], x.shape[2]), (weight.shape[2],) * 2
+  block = packing.blocks_for(channels, 1, size).inner
+  return _pointwise(packing.pack(x, block), weight[0, 0][None] * styles[:, :, None], block)
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, block: tuple[int, int]) -> jax.Array:
+  """Blocks (N, h, w, lanes) with kernels (N, I, O) to (N, H, W, O)."""
+  (n, h, w, _), (p, q), channels, highest = x.shape, block, kernel.shape[2], lax.Precision.HIGHEST
+  kernel = jnp.einsum("ab,nio->naibo", jnp.eye(p * q), kernel).reshape(n, -1, p, q, channels).astype(x.dtype)
+  y = jnp.einsum("nhwi,niabo->nohabw", x, kernel, precision=highest)
   # Columns fall into place by a product with zeros and ones: few colours are laid out as planes, whose columns lie in
   # lanes, and to interleave those by a transpose a TPU takes three times as long and eight times the memory traffic.
   place = jax.nn.one_hot(jnp.arange(w * q).reshape(w, q), w * q, dtype=x.dtype)
   y = jnp.einsum("nohabw,wbv->nohav", y, place, precision=highest)
-  return jnp.moveaxis(y.reshape(n, channels[1], h * p, w * q), 1, 3)
+  return jnp.moveaxis(y.reshape(n, channels, h * p, w * q), 1, 3)

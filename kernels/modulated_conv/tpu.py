@@ -52,7 +52,7 @@ def conv_blocks(
 
   Args:
     x: (N, h, w, input lanes), blocks of the input.
-    kernel: (sources, input lanes, sums * O) from `block_kernel`.
+    kernel: (N or 1, sources, input lanes, sums * O) from `block_kernel`.
     styles: (N, I) float32, factors of the kernel's rows.
     scales: (N, O) float32, factors of its columns.
     bias: (O,) float32.
@@ -70,24 +70,21 @@ def conv_blocks(
   """
   n, height, width, lanes = x.shape
   (_, out_lanes), (rows, columns) = blocks.lanes, blocks.region
-  sources, groups = kernel.shape[0], blocks.sums if blocks.outer == (1, 1) else 1
+  sources, groups = kernel.shape[1], blocks.sums if blocks.outer == (1, 1) else 1
   if not interpret and (reason := limits(blocks, width, x.dtype)):
     raise NotImplementedError(reason)
   # Output channels are split into steps where each pixel is a block of its own.
-  per_group = kernel.shape[2] // groups
+  per_group = kernel.shape[3] // groups
   wide = tile.width(per_group) if blocks.outer == (1, 1) else per_group
   out_wide = wide if blocks.outer == (1, 1) else out_lanes
   band = tile.band(height, width, sources * lanes * groups * wide, x.dtype)
-  specs = [
-    pl.BlockSpec((1, 1, width, lanes), lambda i, t, j: (i, jnp.maximum(j * band - 1, 0), 0, 0)),
-    pl.BlockSpec((1, band, width, lanes), lambda i, t, j: (i, j, 0, 0)),
-    pl.BlockSpec((1, 1, width, lanes), lambda i, t, j: (i, jnp.minimum(j * band + band, height - 1), 0, 0)),
-    pl.BlockSpec((sources, groups, lanes, wide), lambda i, t, j: (0, 0, 0, t)),
+  specs = tpu_lanes.band_specs(band, height, (width, lanes)) + [
+    pl.BlockSpec((1, sources, groups, lanes, wide), lambda i, t, j: (i if len(kernel) > 1 else 0, 0, 0, 0, t)),
     pl.BlockSpec((1, lanes, 1), lambda i, t, j: (i, 0, 0)),
     pl.BlockSpec((1, 1, wide), lambda i, t, j: (i, 0, t)),
     pl.BlockSpec((1, out_wide), lambda i, t, j: (0, t)),
   ]
-  kernel = jnp.swapaxes(kernel.reshape(sources, lanes, groups, per_group), 1, 2).astype(x.dtype)
+  kernel = jnp.swapaxes(kernel.reshape(-1, sources, lanes, groups, per_group), 2, 3).astype(x.dtype)
   styles = jnp.tile(styles, (1, lanes // styles.shape[1]))[:, :, None]
   scales = jnp.tile(scales, (1, per_group // scales.shape[1]))[:, None, :]
   args = [x, x, x, kernel, styles, scales, jnp.tile(bias, out_lanes // len(bias))[None]]
@@ -129,24 +126,21 @@ def _cost(x: jax.Array, kernel: jax.Array, blocks: Blocks) -> pl.CostEstimate:
   pixels = math.prod(x.shape[:3])
   written = pixels * math.prod(blocks.region) * blocks.lanes[1] * x.dtype.itemsize
   return pl.CostEstimate(
-    flops=2 * pixels * kernel.size, transcendentals=0, bytes_accessed=x.nbytes + written + kernel.nbytes
+    flops=2 * pixels * kernel[0].size, transcendentals=0, bytes_accessed=x.nbytes + written + kernel.nbytes
   )
 
 
 def _kernel(above, main, below, kernel, style, scale, bias, *rest, blocks, epilogue, with_noise, interpret):
   noise, out, modulated, turned = rest if with_noise else (None, *rest, None)
-  step, steps = pl.program_id(2), pl.num_programs(2)
-  sources, groups, lanes, wide = kernel.shape
+  sources, groups, lanes, wide = kernel.shape[1:]
 
-  @pl.when(step == 0)
+  @pl.when(pl.program_id(2) == 0)
   def _():
     for k, g in itertools.product(range(sources), range(groups)):
-      w = kernel[k, g].astype(jnp.float32) * style[0] * scale[0]
+      w = kernel[0, k, g].astype(jnp.float32) * style[0] * scale[0]
       modulated[k * lanes : (k + 1) * lanes, g * wide : (g + 1) * wide] = w.astype(modulated.dtype)
 
-  first = jnp.where(step == 0, jnp.zeros_like(above[0]), above[0])
-  last = jnp.where(step == steps - 1, jnp.zeros_like(below[0]), below[0])
-  x = jnp.concatenate([first, main[0], last], axis=0)  # (band + 2, w, lanes)
+  x = tpu_lanes.with_neighbours(above, main, below, axis=2)
   parts = (_filtered if blocks.taps else _products)(x, modulated, blocks)
   parts = [part + bias[...][None] for part in parts]
   if noise is not None:
@@ -157,10 +151,15 @@ def _kernel(above, main, below, kernel, style, scale, bias, *rest, blocks, epilo
 
 def _products(x: jax.Array, modulated, blocks: Blocks) -> list[jax.Array]:
   """The convolution of a band and the rows around it, (band, w, lanes) for each block of the region."""
-  by_column = [tpu_lanes.above_and_below(c, blocks) for c in tpu_lanes.beside(x, blocks)]
-  y = _dot([by_column[h][v] for v, h in blocks.sources], modulated[...])
+  y = dot(vectors_of(x, blocks), modulated[...])
   lanes = y.shape[2] // math.prod(blocks.region)
   return [y[..., k * lanes : (k + 1) * lanes] for k in range(math.prod(blocks.region))]
+
+
+def vectors_of(x: jax.Array, blocks: Blocks) -> list[jax.Array]:
+  """Vectors (band, w, lanes) that are multiplied, of a band and the rows around it (band + 2, w, lanes)."""
+  by_column = [tpu_lanes.above_and_below(c, blocks) for c in tpu_lanes.beside(x, blocks.inner[1], blocks.channels[0])]
+  return [by_column[h][v] for v, h in blocks.sources]
 
 
 def _filtered(x: jax.Array, modulated, blocks: Blocks) -> list[jax.Array]:
@@ -170,10 +169,10 @@ def _filtered(x: jax.Array, modulated, blocks: Blocks) -> list[jax.Array]:
   of rows i and i - 1 of the image, so one more of them is needed than the band has, and of odd rows two more.
   """
   assert blocks.taps
-  found = [x] if blocks.apart else tpu_lanes.beside(x, blocks)
+  found = [x] if blocks.apart else tpu_lanes.beside(x, blocks.inner[1], blocks.channels[0])
   used = 2 * len(found) * x.shape[2]
-  even = _dot([*(c[1:] for c in found), *(c[:-1] for c in found)], modulated[:used])
-  odd = _dot(found, modulated[used:])
+  even = dot([*(c[1:] for c in found), *(c[:-1] for c in found)], modulated[:used])
+  odd = dot(found, modulated[used:])
   ratio = jnp.float32(blocks.taps[0] / blocks.taps[1])
   both = (
     even[:-1] + odd[1:-1] + ratio * (odd[:-2] + even[1:]),
@@ -202,7 +201,7 @@ def _filtered_columns(y: jax.Array, ratio: jax.Array) -> list[jax.Array]:
   return [even, odd]
 
 
-def _dot(vectors: list[jax.Array], matrix: jax.Array) -> jax.Array:
+def dot(vectors: list[jax.Array], matrix: jax.Array) -> jax.Array:
   """Vectors (rows, w, lanes), one after the other, times (all their lanes, columns): (rows, w, columns) float32."""
   rows, width = vectors[0].shape[:2]
   x = jnp.concatenate(vectors, axis=-1).reshape(rows * width, matrix.shape[0])

@@ -1,4 +1,4 @@
-"""How vectors of the TPU kernel are rearranged in registers: neighbours of blocks, noise, blocks of the output.
+"""How vectors of the TPU kernels come to where they are needed: bands of rows, neighbours of blocks, noise, the output.
 
 A value (rows, w, lanes) is w blocks of pixels in each of some rows; w lies in sublanes.
 """
@@ -14,14 +14,36 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtalk.kernels.modulated_conv.packing import LANES, Blocks
 
 
-def beside(x: jax.Array, blocks: Blocks) -> list[jax.Array]:
-  """The horizontal kinds of sources (see `packing.pixels`) of x (rows, w, lanes), each of its shape."""
-  q = blocks.inner[1]
+def band_specs(band: int, height: int, tail: tuple[int, ...]) -> list[pl.BlockSpec]:
+  """Views of an image (N, height, *tail) for a grid (image, ..., band): the row above a band, it, the row below."""
+  rest = (0,) * len(tail)
+  return [
+    pl.BlockSpec((1, 1, *tail), lambda i, *at: (i, jnp.maximum(at[-1] * band - 1, 0), *rest)),
+    pl.BlockSpec((1, band, *tail), lambda i, *at: (i, at[-1], *rest)),
+    pl.BlockSpec((1, 1, *tail), lambda i, *at: (i, jnp.minimum(at[-1] * band + band, height - 1), *rest)),
+  ]
+
+
+def with_neighbours(above, main, below, axis: int) -> jax.Array:
+  """What `band_specs` show as one value (band + 2, ...), zeros outside the image; ``axis`` of the grid counts bands."""
+  step, steps = pl.program_id(axis), pl.num_programs(axis)
+  first = jnp.where(step == 0, jnp.zeros_like(above[0]), above[0])
+  last = jnp.where(step == steps - 1, jnp.zeros_like(below[0]), below[0])
+  return jnp.concatenate([first, main[0], last], axis=0)
+
+
+def beside(x: jax.Array, size: int, unit: int) -> list[jax.Array]:
+  """The horizontal kinds of sources (see `packing.pixels`) of x (rows, w, lanes), each of its shape.
+
+  Args:
+    x: blocks of ``size`` columns.
+    size: 1 gives blocks before, own and after; more gives own, and near columns of both neighbours.
+    unit: lanes of a column.
+  """
   after, before = shifted(x, -1), shifted(x, 1)
-  if q == 1:
+  if size == 1:
     return [before, x, after]
-  position = lax.rem(_pixel(x, blocks), q)
-  return [x, _near(position, q, after, before)]
+  return [x, _near(lax.rem(_pixel(x, unit), size), size, after, before)]
 
 
 def above_and_below(x: jax.Array, blocks: Blocks) -> list[jax.Array]:
@@ -29,12 +51,13 @@ def above_and_below(x: jax.Array, blocks: Blocks) -> list[jax.Array]:
   p, band = blocks.inner[0], x.shape[0] - 2
   if p == 1:
     return [x[k : k + band] for k in range(3)]
-  return [x[1 : band + 1], _near(lax.div(_pixel(x, blocks), blocks.inner[1]), p, x[2:], x[:band])]
+  row = lax.div(_pixel(x, blocks.channels[0]), blocks.inner[1])
+  return [x[1 : band + 1], _near(row, p, x[2:], x[:band])]
 
 
-def _pixel(x: jax.Array, blocks: Blocks) -> jax.Array:
-  """Of its block, which pixel a lane belongs to; (1, w, lanes)."""
-  return lax.div(lax.broadcasted_iota(jnp.int32, x.shape[1:], 1)[None], blocks.channels[0])
+def _pixel(x: jax.Array, unit: int) -> jax.Array:
+  """Of its block, which pixel of ``unit`` lanes a lane belongs to; (1, w, lanes)."""
+  return lax.div(lax.broadcasted_iota(jnp.int32, x.shape[1:], 1)[None], unit)
 
 
 def _near(position: jax.Array, size: int, after: jax.Array, before: jax.Array) -> jax.Array:
@@ -130,3 +153,22 @@ def store(out, parts: list[jax.Array], blocks: Blocks, interpret: bool) -> None:
     else:
       for c, part in enumerate(row):
         out[0, :, r, pl.ds(c, part.shape[1], stride=columns), :] = part
+
+
+def load(x: jax.Array, blocks: Blocks, interpret: bool) -> list[jax.Array]:
+  """The inverse of `store`: blocks of the output, (rows, region rows, w * region columns, lanes), to float32 parts."""
+  (rows, columns), f32 = blocks.region, jnp.float32
+  parts = []
+  for r in range(rows):
+    row = x[:, r]
+    height, width, lanes = row.shape
+    if columns == 1:
+      parts.append(row.astype(f32))
+    elif interpret or row.dtype != jnp.bfloat16:
+      row = row.astype(f32).reshape(height, width // columns, columns, lanes)
+      parts += [row[:, :, c] for c in range(columns)]
+    else:  # a float32 is a bfloat16 with zeros behind it
+      words = pltpu.bitcast(row.reshape(height * width, lanes), jnp.uint32).reshape(height, width // 2, lanes)
+      low, high = words << jnp.uint32(16), words & jnp.uint32(0xFFFF0000)
+      parts += [pltpu.bitcast(half, f32) for half in (low, high)]
+  return parts

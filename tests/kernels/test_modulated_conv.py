@@ -153,26 +153,64 @@ def test_without_noise_demodulation_or_clamp():
   assert _error(*(f(x, weight, styles, bias) for f in run)) < 2e-6
 
 
-@pytest.mark.parametrize(("name", "noises"), [("squares", 1), ("up to squares", 2)])
+def _derivatives(implementation, name, up, args):
+  """Gradients of all arguments, and gradients of a penalty on them."""
+  wanted = tuple(range(5))
+  layer = _layer(implementation, up)
+  weights = jnp.cos(jnp.arange(layer_size := jax.eval_shape(layer, *args).size, dtype=jnp.float32))
+
+  def loss(*args):
+    return jnp.sum(layer(*args).reshape(layer_size).astype(jnp.float32) * weights)
+
+  def penalty(*args):
+    return sum(jnp.sum(jnp.square(g)) for g in jax.grad(loss, wanted)(*args))
+
+  return jit(lambda *a: (jax.grad(loss, wanted)(*a), jax.grad(penalty, wanted[:3])(*a)))(*args)
+
+
+@pytest.mark.parametrize(
+  ("name", "noises"), [("squares", 1), ("up to squares", 2), ("pixels", 1), ("up", 1), ("up to pairs", 1)]
+)
 def test_derivatives_of_two_orders(name, noises):
+  """Every cotangent is a kernel too, and so are the cotangents of those."""
   up = LAYERS[name][-1]
   args = _inputs(*LAYERS[name], noises=noises)
-  wanted = tuple(range(5))
-
-  def derivatives(implementation):
-    layer = _layer(implementation, up)
-    weights = jnp.cos(jnp.arange(layer_size := jax.eval_shape(layer, *args).size, dtype=jnp.float32))
-
-    def loss(*args):
-      return jnp.sum(layer(*args).reshape(layer_size) * weights)
-
-    def penalty(*args):
-      return sum(jnp.sum(jnp.square(g)) for g in jax.grad(loss, wanted)(*args))
-
-    return jit(lambda *a: (jax.grad(loss, wanted)(*a), jax.grad(penalty, wanted[:3])(*a)))(*args)
-
-  for ours, plain in zip(*map(jax.tree.leaves, map(derivatives, ("pallas", "xla"))), strict=True):
+  both = [_derivatives(i, name, up, args) for i in ("pallas", "xla")]
+  for ours, plain in zip(*map(jax.tree.leaves, both), strict=True):
     assert _error(ours, plain) < 5e-6
+
+
+@pytest.mark.parametrize("name", ["pairs", "eights", "up to eights"])
+def test_gradients(name):
+  """In the other packings; a filter that is in the kernel has its cotangents from plain JAX."""
+  up = LAYERS[name][-1]
+  args = _inputs(*LAYERS[name])
+
+  def gradient(implementation):
+    return jit(jax.grad(lambda *a: jnp.sum(jnp.sin(_layer(implementation, up)(*a))), (0, 1, 2, 3, 4)))(*args)
+
+  for ours, plain in zip(gradient("pallas"), gradient("xla"), strict=True):
+    assert _error(ours, plain) < 5e-6
+
+
+@pytest.mark.parametrize("name", ["squares", "up to squares", "up"])
+def test_gradients_in_bfloat16(name):
+  """Without activation, whose slope a rounding next to zero decides."""
+  x, *factors = _inputs(*LAYERS[name], dtype=jnp.bfloat16)
+  up, out = LAYERS[name][-1], LAYERS[name][4]
+  shape = x.shape[0], x.shape[1] * up, x.shape[2] * up, out
+  g = jnp.cos(jnp.arange(np.prod(shape), dtype=jnp.float32)).reshape(shape).astype(jnp.bfloat16)
+
+  def gradient(implementation, dtype):
+    def layer(x, weight, styles, bias, noise):
+      return modulated_conv(x, weight, styles, up=up, bias=bias, noise=noise, implementation=implementation)
+
+    return jit(lambda x, g: jax.vjp(layer, x, *factors)[1](g))(x.astype(dtype), g.astype(dtype))
+
+  exact = gradient("xla", jnp.float32)
+  for ours, plain, truth in zip(gradient("pallas", x.dtype), gradient("xla", x.dtype), exact, strict=True):
+    assert ours.dtype == plain.dtype
+    assert _error(ours, truth) <= max(_error(plain, truth), 2**-7)
 
 
 def test_a_batch_that_is_spread_over_devices():
@@ -215,19 +253,32 @@ def test_what_auto_stands_for(capsys):
     choice.choose("cuda")
 
 
-def test_auto_is_the_kernel_only_on_tpus_and_only_without_derivatives(monkeypatch):
+def test_auto_is_the_kernel_only_on_tpus_and_where_it_is_proven(monkeypatch):
   args = _inputs(1, 32, 32, 32, 32, 1)
   text = {}
-  for name, proven in (("proven", True), ("not proven", False)):
-    monkeypatch.setattr(choice, "faster_on_tpu", lambda *_, proven=proven: proven)
+  for proven in ("nothing", "drawing", "both"):
+    drawing, training = proven != "nothing", proven == "both"
+    monkeypatch.setattr(
+      choice, "faster_on_tpu", lambda *a, drawing=drawing, training=training: training if a[5] else drawing
+    )
     layer = _layer("auto", 1)
     gradient = jax.grad(lambda *a, layer=layer: jnp.sum(jnp.square(layer(*a))), (0, 1, 2, 3, 4))
     for platform in ("tpu", "cpu"):
       for form, f in (("value", layer), ("gradient", gradient)):
         lowered = jax.jit(f).trace(*args).lower(lowering_platforms=(platform,))
-        text[name, platform, form] = lowered.as_text()
-  found = {key for key, value in text.items() if "tpu_custom_call" in value}
-  assert found == {("proven", "tpu", "value")}
+        text[proven, platform, form] = lowered.as_text()
+  found = {key: value.count("tpu_custom_call") for key, value in text.items() if "tpu_custom_call" in value}
+  # With derivatives: the layer, and what it sends back to its image and to its kernel.
+  assert found == {("drawing", "tpu", "value"): 1, ("both", "tpu", "value"): 1, ("both", "tpu", "gradient"): 3}
+  assert not any("while" in value for key, value in text.items() if key[1] == "cpu")  # nor is it simulated there
+
+
+def test_what_does_not_lie_well_in_a_tpus_registers_is_xlas_there(monkeypatch, capsys):
+  args = _inputs(1, 8, 8, 128, 128, 1, dtype=jnp.bfloat16)
+  monkeypatch.setattr(choice, "device_kind", lambda: "TPU v5 lite")
+  text = jax.jit(_layer("pallas", 1)).trace(*args).lower(lowering_platforms=("tpu",)).as_text()
+  assert "tpu_custom_call" not in text
+  assert "8 blocks in a row, not a multiple of 16" in capsys.readouterr().err
 
 
 def test_what_the_kernel_does_not_do_is_xlas_and_said_once(capsys):
