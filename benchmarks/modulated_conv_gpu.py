@@ -5,8 +5,11 @@ with plain JAX, how long does each take (median of ``--rounds`` rounds of ``--ca
 the other, so that the host's part is hidden; the forms take turns), and what share of the layer's roofline is that.
 Then the whole generator, as pictures a second from latents to uint8 on the device. Results in
 results/modulated_conv_gpu.json. No card was at hand yet (gpu_queue.md); ``--smoke`` shows on a CPU that it all runs.
+Where a card is lent for minutes, ``--minutes`` ends the run in time: layers come largest first, and what was not
+reached is listed under "left".
 
   python benchmarks/modulated_conv_gpu.py
+  python benchmarks/modulated_conv_gpu.py --minutes=8
   python benchmarks/modulated_conv_gpu.py --official=stylegan2-ada-pytorch   # a checkout; needs torch with CUDA, ninja
   python benchmarks/modulated_conv_gpu.py --smoke                            # strips of images, nothing is kept
 
@@ -34,7 +37,8 @@ from jaxtalk.kernels.modulated_conv import choice, fused, gpu, shapes
 from jaxtalk.stylegan2.networks import Generator
 
 RESULTS = Path(__file__).parent / "results" / "modulated_conv_gpu.json"
-FLOPS, BYTES = 790e12, 3.0e12  # a second, of an H100 that is kept busy
+FLOPS = 790e12  # a second, of a Hopper card that is kept busy
+BYTES = {"H100": 3.0e12, "H200": 4.3e12}  # the same share of either's data sheet
 TAPS = tuple(map(tuple, np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64))
 SMOKE = [shapes.Layer(64, (64, 64), 1), shapes.Layer(128, (64, 64), 2), shapes.Layer(64, (32, 32), 1)]
 
@@ -46,6 +50,7 @@ def main() -> None:
   parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="sizes that the generator draws at")
   parser.add_argument("--rounds", type=int, default=9)
   parser.add_argument("--calls", type=int, default=20)
+  parser.add_argument("--minutes", type=float, default=float("inf"), help="after which nothing new is begun")
   parser.add_argument("--official", type=Path, help="checkout of stylegan2-ada-pytorch")
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
@@ -55,15 +60,31 @@ def main() -> None:
   elif device.platform != "gpu":
     raise SystemExit(f"modulated_conv_gpu: needs a Hopper GPU, this is {device.device_kind}; --smoke needs none")
   layers = SMOKE if args.smoke else {layer.name: layer for r in args.resolutions for layer in shapes.layers(r)}.values()
-  results: dict[str, Any] = {"device": device.device_kind, "batch": args.batch, "layers": {}, "generators": {}}
-  for layer in layers:
-    results["layers"][layer.name] = row = measure(layer, args)
-    print(layer.name, row, flush=True)
+  results: dict[str, Any] = {
+    "device": device.device_kind,
+    "batch": args.batch,
+    "layers": {},
+    "generators": {},
+    "left": [],
+  }
+  work: list[tuple[str, str, Callable[[], Any]]] = [
+    ("layers", layer.name, functools.partial(measure, layer, args))
+    for layer in sorted(layers, key=lambda layer: layer.products, reverse=True)
+  ]
+  work += [
+    ("generators", f"{resolution} px, batch {n}", functools.partial(drawing, resolution, n, args))
+    for resolution in reversed(args.resolutions)
+    for n in args.batches
+  ]
+  start = time.perf_counter()
+  for kind, name, measured in work:
+    if time.perf_counter() - start > 60 * args.minutes:
+      results["left"].append(name)
+      continue
+    results[kind][name] = measured()
+    print(name, results[kind][name], flush=True)
     keep(results, args)
-  for resolution in args.resolutions:
-    results["generators"][resolution] = {n: drawing(resolution, n, args) for n in args.batches}
-    print(resolution, "pictures a second by batch", results["generators"][resolution], flush=True)
-    keep(results, args)
+  keep(results, args)
 
 
 def keep(results: dict, args: argparse.Namespace) -> None:
@@ -180,7 +201,9 @@ def roof(layer: shapes.Layer, batch: int) -> float:
   """Seconds that a perfect layer would take: image in, image out, kernel once."""
   (i, o), inner = layer.channels, layer.size // layer.up
   moved = 2 * (batch * (inner**2 * i + layer.size**2 * o) + 9 * i * o)
-  return max(2 * batch * layer.products / FLOPS, moved / BYTES)
+  device = jax.devices()[0].device_kind
+  bandwidth = next((bytes_ for name, bytes_ in BYTES.items() if name in device), BYTES["H100"])
+  return max(2 * batch * layer.products / FLOPS, moved / bandwidth)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,29 @@ def test_the_kernel_compiles(chip, size, channels, up, dtype):
     return modulated_conv(x, weight, styles, up=up, implementation="pallas", **epilogue)
 
   args = [jax.ShapeDtypeStruct(shape, kind, sharding=whole) for shape, kind in sizes]
-  assert KERNEL in jax.jit(layer).lower(*args).compile().as_text()
+  with jax.set_mesh(whole.mesh):
+    assert KERNEL in jax.jit(layer).lower(*args).compile().as_text()
+
+
+@pytest.mark.parametrize("chip", ONE_CHIP)
+@pytest.mark.parametrize(
+  ("size", "channels", "up"),
+  [(64, (32, 32), 1), (64, (64, 32), 2), (32, (128, 128), 1), (64, (128, 64), 2), (32, (256, 128), 2)],
+)
+def test_gradients_compile(chip, size, channels, up):
+  """The layer and what it sends back to image and kernel: three kernels."""
+  whole = NamedSharding(_mesh(ONE_CHIP[chip], 1), PartitionSpec())
+  (i, o), inner = channels, size // up
+  sizes = [((2, inner, inner, i), jnp.bfloat16), ((3, 3, i, o), jnp.float32), ((2, i), jnp.float32)]
+
+  def loss(x, weight, styles):
+    y = modulated_conv(x, weight, styles, up=up, activation="lrelu", clamp=256.0, implementation="pallas")
+    return jnp.sum(jnp.square(y.astype(jnp.float32)))
+
+  args = [jax.ShapeDtypeStruct(shape, kind, sharding=whole) for shape, kind in sizes]
+  with jax.set_mesh(whole.mesh):
+    text = jax.jit(jax.grad(loss, (0, 1, 2))).lower(*args).compile().as_text()
+  assert text.count(f'custom_call_target="{KERNEL}"') == 3
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -106,22 +128,28 @@ def _compiled_stage(config, mesh, name):
 def test_the_training_step(topology, stage, record_property):
   """The stages of an update of the official configuration for 256 px, in bfloat16, eight pictures a device.
 
-  `auto` keeps the kernel to what is drawn without derivatives: the pictures that the discriminator is shown.
+  `auto` takes the kernel where it is shown to be ahead: without derivatives in the pictures that the discriminator is
+  shown, with them where the generator learns.
   """
   config, _ = cli.load_config("configs/stylegan2.py:auto,resolution=256", ROOT)
   config.model.dtype = "bfloat16"
   mesh = _mesh(topology)
   config.train.batch_size = 8 * mesh.size
   compiled = _compiled_stage(config, mesh, stage)
-  proven = choice.advantage(mesh.devices.flat[0].device_kind)
-  assert (KERNEL in compiled.as_text()) == (stage == "Dmain" and bool(proven))
+  proven, layers = choice.advantage(mesh.devices.flat[0].device_kind), shapes.layers(256)
+  drawing, training = (
+    any(proven.get(f"{layer.name}:bfloat16{ending}", 1) < 1 for layer in layers) for ending in ("", choice.TRAINING)
+  )
+  expected = {"Gmain": training, "Greg": training, "Dmain": drawing}.get(stage, False)
+  assert (KERNEL in compiled.as_text()) == expected
   record_property("peak_gib", _peak_gib(compiled))
   assert _peak_gib(compiled) < CHIPS[topology.split(":")[0]]
 
 
 @pytest.mark.parametrize("stage", ["Gmain", "Greg"])
-def test_a_training_step_with_the_kernel_in_front_of_its_derivatives(stage):
-  """What `pallas` asks for: a small generator whose every layer that fits is the kernel, on a slice."""
+def test_a_training_step_all_of_kernels(stage):
+  """What `pallas` asks for: a small generator whose every layer that fits is kernels, also in derivatives of gradients,
+  on a slice."""
   config, _ = cli.load_config("configs/stylegan2.py:auto,resolution=32", ROOT)
   config.model.update(dtype="bfloat16", channel_base=1024, channel_max=128, num_half_res=2, z_dim=32, w_dim=32)
   config.kernels.modulated_conv = "pallas"
