@@ -178,22 +178,24 @@ kernel_cotangent.defvjp(lambda geometry, *args: (kernel_cotangent(geometry, *arg
 # --- As kernels on blocks of pixels, and in plain JAX.
 
 
-def matrices(geometry: Geometry, weight: jax.Array) -> jax.Array:
+def matrices(geometry: Geometry, weight: jax.Array, blocks: packing.Blocks | None = None) -> jax.Array:
   """Kernels (N or 1, 3, 3, I, O) as the matrices of `packing.block_kernel`."""
-  return jax.vmap(lambda w: packing.block_kernel(w, geometry.filter, geometry.blocks))(weight)
+  blocks = blocks or geometry.blocks
+  return jax.vmap(lambda w: packing.block_kernel(w, geometry.filter, blocks))(weight)
 
 
-def _conv_kernel(geometry: Geometry, interpret: bool, x, weight, styles, scales) -> jax.Array:
-  settings = {"epilogue": tpu.Epilogue(), "tile": geometry.tile, "interpret": interpret}
-  bias = jnp.zeros(geometry.channels[1])
-  return tpu.conv_blocks(x, matrices(geometry, weight), styles, scales, bias, None, blocks=geometry.blocks, **settings)
+def _conv_kernel(geometry: Geometry, interpret: bool, x, weight, styles, scales, blocks=None) -> jax.Array:
+  blocks = blocks or geometry.blocks
+  kernel, bias = matrices(geometry, weight, blocks), jnp.zeros(blocks.channels[1])
+  settings = {"blocks": blocks, "epilogue": tpu.Epilogue(), "tile": geometry.tile, "interpret": interpret}
+  return tpu.conv_blocks(x, kernel, styles, scales, bias, None, **settings)
 
 
 def _image_kernel(geometry: Geometry, interpret: bool, g, weight, styles, scales) -> jax.Array:
   if geometry.up == 1:  # the same with the mirrored kernel
     mirrored = jnp.swapaxes(weight[:, ::-1, ::-1], 3, 4)
-    back = dataclasses.replace(geometry, channels=geometry.channels[::-1])
-    return _conv_kernel(back, interpret, g, mirrored, scales, styles)
+    back = dataclasses.replace(geometry.blocks, channels=geometry.channels[::-1])
+    return _conv_kernel(geometry, interpret, g, mirrored, scales, styles, back)
   settings = {"blocks": geometry.blocks, "tile": geometry.tile, "interpret": interpret}
   return tpu_grad.image_cotangent_of_up(g, matrices(geometry, weight), styles, scales, **settings)
 

@@ -23,6 +23,7 @@ LAYERS = {
   "pairs": (2, 4, 6, 64, 64, 1),
   "squares": (1, 6, 4, 32, 32, 1),
   "eights": (1, 4, 8, 16, 16, 1),
+  "squares to wider": (1, 4, 4, 32, 48, 1),
   "up": (1, 3, 5, 6, 4, 2),
   "up to pairs": (1, 4, 4, 128, 64, 2),
   "up to squares": (2, 4, 4, 64, 32, 2),
@@ -180,7 +181,7 @@ def test_derivatives_of_two_orders(name, noises):
     assert _error(ours, plain) < 5e-6
 
 
-@pytest.mark.parametrize("name", ["pairs", "eights", "up to eights"])
+@pytest.mark.parametrize("name", ["pairs", "eights", "squares to wider", "up to eights"])
 def test_gradients(name):
   """In the other packings; a filter that is in the kernel has its cotangents from plain JAX."""
   up = LAYERS[name][-1]
