@@ -64,28 +64,32 @@ def dumped() -> Iterator[Path]:
     yield Path(folder)
 
 
-def read(folder: Path) -> dict[str, Cost]:
-  """Cost of every operation with a schedule in the folder, by the compiler's name for it."""
+def read(folder: Path, unknown_trips: int | None = None) -> dict[str, Cost]:
+  """Cost of every operation with a schedule in the folder, by the compiler's name for it; arguments as of `cost`."""
   costs = {}
   for path in sorted(folder.glob("*final_bundles.txt")):
     found = re.match(r"\d+-(.+?)-\d+-final_bundles", path.name)
     if found and "schedule-analysis" not in path.name and not found[1].startswith(("<late", "TLP")):
-      costs[found[1]] = cost(path.read_text())
+      costs[found[1]] = cost(path.read_text(), unknown_trips)
   return costs
 
 
-def cost(schedule: str) -> Cost:
+def cost(schedule: str, unknown_trips: int | None = None) -> Cost:
   """Of the text of one ``final_bundles`` file.
 
   Loops are found by their branches back. What a pipelined loop does only after its first and before its last trips is
   counted so often; other branches are counted as if they were always taken, so the figures are bounds from above.
 
+  Args:
+    schedule: the text.
+    unknown_trips: of loops whose number of trips is known only when they run; 1 gives a bound from below.
+
   Raises:
-    ValueError: a loop whose number of trips is not in the schedule.
+    ValueError: there is such a loop, and no number for it.
   """
   bundles = list(_bundles(schedule))
   starts = {int(r): at for at, text in bundles for r in _START.findall(text)}
-  loops = list(_loops(bundles, starts))
+  loops = list(_loops(bundles, starts, unknown_trips))
   skipped = list(_pipelined(bundles, starts, loops))
   total = Cost()
   for trips, part in _weigh(bundles, loops, skipped).items():
@@ -104,16 +108,19 @@ def _bundles(schedule: str) -> Iterator[tuple[int, str]]:
       yield int(found[1], 16), found[2]
 
 
-def _loops(bundles: list[tuple[int, str]], starts: dict[int, int]) -> Iterator[tuple[int, int, int]]:
+def _loops(
+  bundles: list[tuple[int, str]], starts: dict[int, int], unknown_trips: int | None
+) -> Iterator[tuple[int, int, int]]:
   """(first bundle, last bundle, trips) of every loop."""
   trips = {predicate: int(n) for _, text in bundles for predicate, n in _EXIT.findall(text)}
   for at, text in bundles:
     for predicate, region in _BRANCH.findall(text):
       first = starts.get(int(region), at + 1)
       if first <= at:
-        if predicate.lstrip("!") not in trips:
+        times = trips.get(predicate.lstrip("!"), unknown_trips)
+        if times is None:
           raise ValueError("a loop of the schedule does not say how often it runs")
-        yield first, at, trips[predicate.lstrip("!")]
+        yield first, at, times
 
 
 def _pipelined(bundles, starts: dict[int, int], loops) -> Iterator[tuple[int, int, int]]:

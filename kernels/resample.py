@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxtalk.kernels.conv2d import conv2d
+from jaxtalk.kernels.device import device_kind
 
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
 DEFAULT_TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -266,10 +267,18 @@ def _phase(geometry: _Pass, x: jax.Array, phase: int) -> jax.Array:
   used = [(k, (start + k) // up) for k in range(len(taps)) if (start + k) % up == 0 and taps[k]]
   if not used:
     return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-  reach = (size - 1) * step + 1
+  # On tpu7x the first of groups of ``step`` samples: its compiler (libtpu 0.0.42 to 0.0.49) aborts where slices with a
+  # stride are fused.
+  grouped = step > 1 and device_kind() == "TPU7x"
+  reach = size * step if grouped else (size - 1) * step + 1
   first, last = min(at for _, at in used), max(at for _, at in used) + reach
   x = _pad_or_crop(x, axis, first, last)
-  parts = [lax.slice_in_dim(x, at - first, at - first + reach, stride=step, axis=axis) for _, at in used]
+  parts = [
+    lax.slice_in_dim(x, at - first, at - first + reach, stride=1 if grouped else step, axis=axis) for _, at in used
+  ]
+  if grouped:
+    shape = (*x.shape[:axis], size, step, *x.shape[axis + 1 :])
+    parts = [lax.index_in_dim(part.reshape(shape), 0, axis + 1, keepdims=False) for part in parts]
   return sum(part * np.asarray(taps[k], x.dtype) for part, (k, _) in zip(parts, used, strict=True))
 
 

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Literal, get_args
 
-import jax
-from jax.sharding import get_abstract_mesh
+from jaxtalk.kernels.device import device_kind
 
 Implementation = Literal["auto", "xla", "grouped", "pallas"]
 IMPLEMENTATIONS: tuple[str, ...] = get_args(Implementation)
@@ -55,12 +54,6 @@ def faster_on_tpu(
   """Whether the table shows the kernel ahead for this layer on the device at hand; what is not in it is XLA's."""
   name = layer_name(height * up, channels, up, dtype) + (TRAINING if training else "")
   return height == width and advantage(device_kind()).get(name, 1.0) < 1.0
-
-
-def device_kind() -> str:
-  """Of the devices that a program is traced for, as JAX names it ("TPU v5 lite"): the mesh's, else the default's."""
-  described = get_abstract_mesh().abstract_device
-  return described.device_kind if described else jax.devices()[0].device_kind
 
 
 def chosen() -> Implementation:

@@ -161,9 +161,17 @@ def block_kernel(weight: jax.Array, f: np.ndarray | None, blocks: Blocks) -> jax
     return _row_kernel(weight, blocks.taps, blocks)
   if blocks.up == 1 and blocks.inner == (1, 1):
     return weight.reshape(9, *weight.shape[2:])
-  w = jnp.einsum("spqyx,yxio->spiqo", _coefficients(f, blocks), weight, precision=lax.Precision.HIGHEST)
-  s, p, i, q, o = w.shape
-  return w.reshape(s, p * i, q * o)
+  w = _combined(_coefficients(f, blocks).reshape(-1, 9), weight.reshape(9, *weight.shape[2:]))
+  (p, q), (i, o) = blocks.inner, blocks.channels
+  w = w.reshape(len(blocks.sources), p * q, blocks.sums, i, o)
+  return jnp.swapaxes(w, 2, 3).reshape(len(blocks.sources), p * q * i, blocks.sums * o)
+
+
+def _combined(coefficients: np.ndarray, taps: jax.Array) -> jax.Array:
+  """Coefficients (A, B) with taps (B, ...): (A, ...). A plain product of two matrices: of others, with many short axes,
+  the TPU's compiler takes minutes to find the best one, in the transpose above all."""
+  y = jnp.matmul(coefficients, taps.reshape(len(taps), -1), precision=lax.Precision.HIGHEST)
+  return y.reshape(len(coefficients), *taps.shape[1:])
 
 
 def _row_kernel(weight: jax.Array, taps: tuple[float, float], blocks: Blocks) -> jax.Array:
@@ -180,8 +188,8 @@ def _row_kernel(weight: jax.Array, taps: tuple[float, float], blocks: Blocks) ->
       for x in range(2 * q):
         if column is not None and 0 <= x - 2 * column + 2 < 6:
           c[k, at, x] = line[x - 2 * column + 2]
-  w = jnp.einsum("kcyx,vxio->vkciyo", c, rows, precision=lax.Precision.HIGHEST)
-  return w.reshape(3 * kinds, q * i, 2 * q * o)
+  w = _combined(c.reshape(-1, 3), jnp.swapaxes(rows, 0, 1)).reshape(kinds, q, 2 * q, 3, i, o)
+  return jnp.transpose(w, (3, 0, 1, 4, 2, 5)).reshape(3 * kinds, q * i, 2 * q * o)
 
 
 def _with_filter(f: np.ndarray) -> np.ndarray:

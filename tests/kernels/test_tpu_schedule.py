@@ -48,6 +48,8 @@ def test_a_loop_without_a_number_of_trips_is_an_error(tpu_schedule):
   unknown = INNER.replace("%s7_s3, 5 /* loop exit test */", "%s7_s3, %s9_s9")
   with pytest.raises(ValueError, match="how often"):
     tpu_schedule.cost(BEFORE + OUTER + unknown + AFTER)
+  once = tpu_schedule.cost(BEFORE + OUTER + unknown + AFTER, unknown_trips=1)
+  assert once.spills == 3
 
 
 def test_products_of_the_wider_units(tpu_schedule):
