@@ -23,7 +23,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _LINE = re.compile(r"^\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2})?\s*:\s*>*\s*(.*)$")
@@ -64,13 +64,18 @@ def dumped() -> Iterator[Path]:
     yield Path(folder)
 
 
-def read(folder: Path, unknown_trips: int | None = None) -> dict[str, Cost]:
-  """Cost of every operation with a schedule in the folder, by the compiler's name for it; arguments as of `cost`."""
+def read(folder: Path, unknown_trips: Callable[[str], int | None] = lambda _: None) -> dict[str, Cost]:
+  """Cost of every operation with a schedule in the folder, by the compiler's name for it.
+
+  Args:
+    folder: of `dumped`.
+    unknown_trips: by that name, what `cost` takes as such.
+  """
   costs = {}
   for path in sorted(folder.glob("*final_bundles.txt")):
     found = re.match(r"\d+-(.+?)-\d+-final_bundles", path.name)
     if found and "schedule-analysis" not in path.name and not found[1].startswith(("<late", "TLP")):
-      costs[found[1]] = cost(path.read_text(), unknown_trips)
+      costs[found[1]] = cost(path.read_text(), unknown_trips(found[1]))
   return costs
 
 
