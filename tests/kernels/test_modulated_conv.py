@@ -170,7 +170,14 @@ def _derivatives(implementation, name, up, args):
 
 
 @pytest.mark.parametrize(
-  ("name", "noises"), [("squares", 1), ("up to squares", 2), ("pixels", 1), ("up", 1), ("up to pairs", 1)]
+  ("name", "noises"),
+  [
+    ("squares", 1),
+    ("up to squares", 2),
+    ("up", 1),
+    pytest.param("pixels", 1, marks=pytest.mark.slow),
+    pytest.param("up to pairs", 1, marks=pytest.mark.slow),
+  ],
 )
 def test_derivatives_of_two_orders(name, noises):
   """Every cotangent is a kernel too, and so are the cotangents of those."""
